@@ -1,1 +1,32 @@
-//! stub
+//! Agents on any OpenAI-compatible endpoint, given only its `base_url`.
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), loom::AgentError> {
+//! let agent = loom::agent("assistant")
+//!     .llm("custom")
+//!     .base_url("http://localhost:8000/v1")
+//!     .model("Qwen/Qwen2-7B-Instruct")
+//!     .build()?;
+//! println!("{}", agent.run("Introduce vLLM").await?.text());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Three layers, each of which knows only those below it: [`agent`](mod@agent) runs the loop between model and tools,
+//! [`model`] turns requests into events, [`endpoint`] brings bytes from one origin. Below them `loom-wire` owns the
+//! chat format.
+
+pub mod agent;
+pub mod endpoint;
+pub mod model;
+
+pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, agent, tool};
+pub use endpoint::Timeout;
+pub use loom_wire::{
+    Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, LlmError, Message, Request,
+    Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
+};
+pub use model::config::Config;
+pub use model::provider::{self, Provider};
+pub use model::{EventStream, Llm, LlmSettings, UnifiedLlm, collect};

@@ -1,1 +1,36 @@
-//! stub
+//! The OpenAI chat format as servers really speak it: strict in what it sends, lenient in what it reads.
+//!
+//! No IO and no async: bytes in, values out. The parts, in the order in which data meets them:
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`message`], [`tool`], [`request`] | what is said, and its strict encoding |
+//! | [`sse`] | bytes → events of a stream |
+//! | [`chunk`] | one typed, lenient pass over a chunk or a whole answer |
+//! | [`fold`] | chunks → [`Event`]s |
+//! | [`event`] | the events, and their sum: a [`Completion`] |
+//! | [`answer`] | the body of an answer, whatever form it comes in → events |
+//! | [`error`], [`api_error`] | the kinds of failure; the error bodies of servers |
+//! | [`ledger`] | a record of each leniency that was used |
+
+pub mod answer;
+pub mod api_error;
+mod arguments;
+pub mod chunk;
+pub mod error;
+pub mod event;
+pub mod fold;
+pub mod ledger;
+mod lenient;
+pub mod message;
+pub mod models;
+pub mod request;
+pub mod sse;
+pub mod tool;
+
+pub use error::{ErrorKind, LlmError};
+pub use event::{Completion, Event, Finish, FinishReason, Usage};
+pub use ledger::{LedgerEntry, Rule};
+pub use message::{Content, Message, Role};
+pub use request::{Request, ToolChoice};
+pub use tool::{ToolCall, ToolSpec};

@@ -1,0 +1,182 @@
+//! Building an agent.
+
+use std::sync::Arc;
+
+use loom_wire::LlmError;
+use serde_json::Value;
+
+use crate::agent::driver::Agent;
+use crate::agent::error::AgentError;
+use crate::agent::run::DEFAULT_MAX_TURNS;
+use crate::agent::tool::{Tool, Tools};
+use crate::endpoint::Timeout;
+use crate::model::{Llm, LlmSettings};
+
+/// Starts an agent of that name.
+///
+/// ```
+/// let agent = loom::agent("assistant")
+///     .llm("custom")
+///     .base_url("http://localhost:8000/v1")
+///     .model("Qwen/Qwen2-7B-Instruct")
+///     .build()?;
+/// # Ok::<(), loom::AgentError>(())
+/// ```
+pub fn agent(name: impl Into<String>) -> AgentBuilder {
+    AgentBuilder {
+        name: name.into(),
+        llm: None,
+        settings: LlmSettings::default(),
+        settings_given: None,
+        system_prompt: None,
+        tools: Vec::new(),
+        max_turns: DEFAULT_MAX_TURNS,
+    }
+}
+
+/// What an agent is made of.
+#[must_use]
+pub struct AgentBuilder {
+    name: String,
+    llm: Option<Arc<dyn Llm>>,
+    settings: LlmSettings,
+    /// The first setting that was given for the LLM, to be named if an LLM object is given as well.
+    settings_given: Option<&'static str>,
+    system_prompt: Option<String>,
+    tools: Vec<Arc<dyn Tool>>,
+    max_turns: u32,
+}
+
+/// What [`AgentBuilder::llm`] takes: a provider's name or an LLM.
+pub enum LlmSource {
+    /// The name of a provider or of an endpoint of `loom.toml`.
+    Named(String),
+    /// An LLM.
+    Object(Arc<dyn Llm>),
+}
+
+impl From<&str> for LlmSource {
+    fn from(name: &str) -> Self {
+        Self::Named(name.to_owned())
+    }
+}
+
+impl From<String> for LlmSource {
+    fn from(name: String) -> Self {
+        Self::Named(name)
+    }
+}
+
+impl<L: Llm + 'static> From<L> for LlmSource {
+    fn from(llm: L) -> Self {
+        Self::Object(Arc::new(llm))
+    }
+}
+
+impl AgentBuilder {
+    /// The LLM: a provider's name (`"custom"`, `"openai"`, …), an endpoint of `loom.toml`, or an LLM object.
+    pub fn llm(mut self, llm: impl Into<LlmSource>) -> Self {
+        match llm.into() {
+            LlmSource::Named(name) => self.settings = self.settings.provider(name),
+            LlmSource::Object(llm) => self.llm = Some(llm),
+        }
+        self
+    }
+
+    fn setting(mut self, name: &'static str, change: impl FnOnce(LlmSettings) -> LlmSettings) -> Self {
+        self.settings_given.get_or_insert(name);
+        self.settings = change(self.settings);
+        self
+    }
+
+    /// See [`LlmSettings::api_key`].
+    pub fn api_key(self, key: impl Into<String>) -> Self {
+        self.setting("api_key", |settings| settings.api_key(key))
+    }
+
+    /// See [`LlmSettings::base_url`].
+    pub fn base_url(self, url: impl Into<String>) -> Self {
+        self.setting("base_url", |settings| settings.base_url(url))
+    }
+
+    /// See [`LlmSettings::model`].
+    pub fn model(self, name: impl Into<String>) -> Self {
+        self.setting("model", |settings| settings.model(name))
+    }
+
+    /// Sampling temperature.
+    pub fn temperature(self, temperature: f64) -> Self {
+        self.setting("temperature", |settings| settings.temperature(temperature))
+    }
+
+    /// The most tokens of an answer.
+    pub fn max_tokens(self, limit: u64) -> Self {
+        self.setting("max_tokens", |settings| settings.max_tokens(limit))
+    }
+
+    /// Any request parameter, by its wire name.
+    pub fn param(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.setting("param", |settings| settings.param(name, value))
+    }
+
+    /// See [`LlmSettings::timeout`].
+    pub fn timeout(self, timeout: Timeout) -> Self {
+        self.setting("timeout", |settings| settings.timeout(timeout))
+    }
+
+    /// See [`LlmSettings::max_retries`].
+    pub fn max_retries(self, retries: u32) -> Self {
+        self.setting("max_retries", |settings| settings.max_retries(retries))
+    }
+
+    /// See [`LlmSettings::header`].
+    pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.setting("header", |settings| settings.header(name, value))
+    }
+
+    /// Further settings of the LLM.
+    pub fn settings(self, change: impl FnOnce(LlmSettings) -> LlmSettings) -> Self {
+        self.setting("settings", change)
+    }
+
+    /// Instructions that stand before each conversation.
+    pub fn system_prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.system_prompt = Some(prompt.into());
+        self
+    }
+
+    /// Offers a tool.
+    pub fn tool(mut self, tool: impl Tool + 'static) -> Self {
+        self.tools.push(Arc::new(tool));
+        self
+    }
+
+    /// How often the model may be asked in one run. Default 20.
+    pub fn max_recursion_depth(mut self, turns: u32) -> Self {
+        self.max_turns = turns;
+        self
+    }
+
+    /// Makes the agent. No network is used.
+    ///
+    /// # Errors
+    /// [`AgentError::Llm`] of kind `config` if the settings cannot work, [`AgentError::Tool`] if two tools share a name.
+    pub fn build(self) -> Result<Agent, AgentError> {
+        let llm: Arc<dyn Llm> = match (self.llm, self.settings_given) {
+            (Some(llm), None) => llm,
+            (Some(_), Some(setting)) => {
+                return Err(LlmError::config(format!(
+                    "{setting} was given beside an LLM object, which has its own settings"
+                ))
+                .with_hint("set it where the LLM object is made")
+                .into());
+            }
+            (None, _) => Arc::new(self.settings.build()?),
+        };
+        let mut tools = Tools::default();
+        for tool in self.tools {
+            tools.add(tool).map_err(AgentError::Tool)?;
+        }
+        Ok(Agent::new(self.name, llm, self.system_prompt, tools, self.max_turns))
+    }
+}

@@ -1,0 +1,70 @@
+//! What a run reports while it goes on: one vocabulary for Rust, Python and `--json`.
+
+use loom_wire::{Message, ToolCall, Usage};
+use serde::Serialize;
+
+/// An event of a run.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AgentEvent {
+    /// The run begins.
+    RunStart {
+        /// The agent's name.
+        agent: String,
+    },
+    /// The model is asked.
+    ModelRequest {
+        /// Counts from 1.
+        turn: u32,
+    },
+    /// More of the answer.
+    ContentDelta {
+        /// The text.
+        content: String,
+    },
+    /// More of the thinking.
+    ReasoningDelta {
+        /// The text.
+        content: String,
+    },
+    /// The model calls tools.
+    ToolCalls {
+        /// In the order of the model.
+        #[serde(serialize_with = "flat_calls")]
+        tool_calls: Vec<ToolCall>,
+    },
+    /// A tool starts.
+    ToolStart {
+        /// The call's id.
+        id: String,
+        /// The tool's name.
+        name: String,
+        /// The arguments.
+        arguments: serde_json::Map<String, serde_json::Value>,
+    },
+    /// A tool has ended.
+    ToolEnd {
+        /// The call's id.
+        id: String,
+        /// The tool's name.
+        name: String,
+        /// What the model gets to read.
+        content: String,
+        /// The tool failed.
+        is_error: bool,
+    },
+    /// Tokens used by one turn.
+    Usage(Usage),
+    /// The end: exactly once, last.
+    Finish {
+        /// Why the answer ended.
+        finish_reason: Option<loom_wire::FinishReason>,
+        /// The answer, with the usage of the whole run.
+        message: Box<Message>,
+    },
+}
+
+fn flat_calls<S: serde::Serializer>(calls: &[ToolCall], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(calls.iter().map(ToolCall::to_flat))
+}

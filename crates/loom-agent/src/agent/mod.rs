@@ -1,0 +1,15 @@
+//! Agents: a model, tools, and the loop between them.
+
+mod builder;
+mod driver;
+pub(crate) mod error;
+mod event;
+mod run;
+mod tool;
+
+pub use builder::{AgentBuilder, LlmSource, agent};
+pub use driver::{Agent, AgentStream, Conversation};
+pub use error::AgentError;
+pub use event::AgentEvent;
+pub use run::{DEFAULT_MAX_TURNS, Input, Run, Step, ToolResult};
+pub use tool::{Tool, schema_of, tool};

@@ -1,0 +1,211 @@
+//! The base URL as users write it, brought to one form, once and visibly.
+//!
+//! Handled: surrounding blanks, a trailing slash, a full `…/chat/completions` path, a query (kept on every request).
+//! Refused with the fix: no scheme, a scheme that is not HTTP, credentials, a fragment, `..`.
+
+use loom_wire::LlmError;
+use url::Url;
+
+/// Where an endpoint's paths start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    url: Url,
+}
+
+impl BaseUrl {
+    /// Reads a base URL.
+    ///
+    /// # Errors
+    /// `config`, with the text and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, LlmError> {
+        let trimmed = text.trim();
+        let refuse = |why: String| Err(LlmError::config(format!("base_url {}: {why}", shown(trimmed))));
+        if trimmed.is_empty() {
+            return Err(
+                LlmError::config("base_url is empty").with_hint("give one like http://localhost:8000/v1")
+            );
+        }
+        if trimmed.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return refuse("it holds blanks or control characters".to_owned());
+        }
+        let Some((scheme, rest)) = trimmed.split_once("://") else {
+            return refuse(format!("the scheme is missing: write {:?}", with_scheme(trimmed)));
+        };
+        if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
+            return refuse(format!(
+                "the scheme {scheme:?} is not http or https: write {:?}",
+                with_scheme(rest)
+            ));
+        }
+        let mut url = match Url::parse(trimmed) {
+            Ok(url) => url,
+            Err(error) => return refuse(format!("it cannot be read: {error}")),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse(
+                "it holds a user name or a password, which would end up in logs: pass them as \
+                 default_headers={\"Authorization\": \"Basic …\"} instead"
+                    .to_owned(),
+            );
+        }
+        if url.fragment().is_some() {
+            return refuse("it holds a fragment (#…), which is never sent: leave it out".to_owned());
+        }
+        if rest.split(['/', '?']).any(|segment| segment == "..") {
+            return refuse("its path holds \"..\": write the path that is meant".to_owned());
+        }
+        let path = url.path().trim_end_matches('/');
+        let path = path.strip_suffix("/chat/completions").unwrap_or(path).trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self { url })
+    }
+
+    /// The URL of a path below the base, with the base's query.
+    pub fn join(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        let base = url.path().trim_end_matches('/');
+        url.set_path(&format!("{base}/{path}"));
+        url
+    }
+
+    /// Scheme, host and port: what a key is bound to.
+    pub fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
+    /// Whether two URLs share scheme, host and port.
+    pub fn same_origin(&self, other: &Self) -> bool {
+        self.url.origin() == other.url.origin()
+    }
+
+    /// The host's name.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// Whether the host is this machine.
+    pub fn is_local(&self) -> bool {
+        is_local_host(self.host())
+    }
+
+    /// The base with `/v1` at its end, unless its path names a version already.
+    pub fn with_v1(&self) -> Option<Self> {
+        let is_version = |segment: &str| {
+            segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        if self.url.path().split('/').any(is_version) {
+            return None;
+        }
+        let url = self.join("v1");
+        Some(Self { url })
+    }
+}
+
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&visible(&self.url))
+    }
+}
+
+/// A URL for people: without a trailing slash, and without the values of its query, which may be keys.
+pub(crate) fn visible(url: &Url) -> String {
+    let mut shown = url.clone();
+    let names: Vec<String> = url
+        .query_pairs()
+        .map(|(name, value)| {
+            // Azure's version is no secret and helps to understand.
+            if name == "api-version" { format!("{name}={value}") } else { format!("{name}=…") }
+        })
+        .collect();
+    shown.set_query(None);
+    let text = shown.as_str().trim_end_matches('/').to_owned();
+    if names.is_empty() { text } else { format!("{text}?{}", names.join("&")) }
+}
+
+fn is_local_host(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What the user most likely meant: plain HTTP on this machine and on bare addresses, else HTTPS.
+fn with_scheme(rest: &str) -> String {
+    let rest = rest.trim_start_matches('/');
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let plain = is_local_host(host) || host.parse::<std::net::IpAddr>().is_ok();
+    format!("{}://{rest}", if plain { "http" } else { "https" })
+}
+
+/// The text in an error, without a password that may stand in it.
+fn shown(text: &str) -> String {
+    let text = match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            let (head, tail) = (text.get(..scheme + 3), text.get(at..));
+            format!("{}…{}", head.unwrap_or_default(), tail.unwrap_or_default())
+        }
+        _ => text.to_owned(),
+    };
+    format!("{:?}", text.split('?').next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(text: &str) -> String {
+        BaseUrl::parse(text).unwrap().join("chat/completions").to_string()
+    }
+
+    #[test]
+    fn every_spelling_leads_to_one_url() {
+        for text in [
+            "http://h:8000/v1",
+            " http://h:8000/v1/ ",
+            "http://h:8000/v1//",
+            "http://h:8000/v1/chat/completions",
+            "http://h:8000/v1/chat/completions/",
+        ] {
+            assert_eq!(chat(text), "http://h:8000/v1/chat/completions", "{text}");
+        }
+        assert_eq!(
+            chat("https://open.bigmodel.cn/api/paas/v4"),
+            "https://open.bigmodel.cn/api/paas/v4/chat/completions"
+        );
+        assert_eq!(
+            chat("https://r.openai.azure.com/openai/deployments/d?api-version=2024-10-21"),
+            "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21"
+        );
+        assert_eq!(chat("http://localhost:11434"), "http://localhost:11434/chat/completions");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_fix() {
+        for (text, fix) in [
+            ("localhost:8000/v1", "write \"http://localhost:8000/v1\""),
+            ("api.example.com/v1", "write \"https://api.example.com/v1\""),
+            ("ftp://h/v1", "not http or https"),
+            ("", "empty"),
+            ("http://user:secret@h/v1", "user name or a password"),
+            ("http://h/v1#x", "fragment"),
+            ("http://h/a/../v1", "\"..\""),
+            ("http://h/v1\r\nX: y", "control characters"),
+            ("http://", "cannot be read"),
+        ] {
+            let error = BaseUrl::parse(text).unwrap_err();
+            assert!(error.to_string().contains(fix), "{text}: {error}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn v1_is_added_only_where_no_version_is_named() {
+        let with = |text| BaseUrl::parse(text).unwrap().with_v1().map(|url| url.to_string());
+        assert_eq!(with("http://h:1234"), Some("http://h:1234/v1".into()));
+        assert_eq!(with("http://h/api"), Some("http://h/api/v1".into()));
+        for text in ["http://h/v1", "http://h/api/paas/v4", "http://h/v1beta/openai"] {
+            assert_eq!(with(text), None);
+        }
+    }
+}

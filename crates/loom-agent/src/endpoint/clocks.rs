@@ -1,0 +1,137 @@
+//! The four clocks of a call: connect, first token, idle, total. Each has its own error.
+
+use std::time::Duration;
+
+use loom_wire::{ErrorKind, LlmError};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+/// Limits on waiting. `None` means no limit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeout {
+    /// Until the connection stands, TLS included. Default 5 s.
+    #[serde(with = "seconds")]
+    pub connect: Option<Duration>,
+    /// From the request to the first token. Default none: a local model may read a long prompt for minutes.
+    #[serde(with = "seconds")]
+    pub first_token: Option<Duration>,
+    /// Between two payloads; keep-alives do not count. Default none.
+    #[serde(with = "seconds")]
+    pub idle: Option<Duration>,
+    /// The whole call, retries and their waits included. Default 600 s.
+    #[serde(with = "seconds")]
+    pub total: Option<Duration>,
+}
+
+impl Default for Timeout {
+    fn default() -> Self {
+        Self {
+            connect: Some(Duration::from_secs(5)),
+            first_token: None,
+            idle: None,
+            total: Some(Duration::from_secs(600)),
+        }
+    }
+}
+
+impl Timeout {
+    /// A limit on the whole call; the connection may take its usual 5 s of it.
+    pub fn total(limit: Duration) -> Self {
+        Self { total: Some(limit), ..Self::default() }
+    }
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, de::Error};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        let seconds: Option<f64> = Option::deserialize(from)?;
+        seconds
+            .map(|seconds| {
+                Duration::try_from_secs_f64(seconds)
+                    .map_err(|_| D::Error::custom(format!("{seconds} is not a number of seconds")))
+            })
+            .transpose()
+    }
+}
+
+/// The clocks of one call, running.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clocks {
+    timeout: Timeout,
+    started: Instant,
+    /// When the request under way was sent.
+    sent: Instant,
+    last_payload: Option<Instant>,
+}
+
+impl Clocks {
+    pub(crate) fn start(timeout: Timeout) -> Self {
+        let now = Instant::now();
+        Self { timeout, started: now, sent: now, last_payload: None }
+    }
+
+    pub(crate) fn request_sent(&mut self) {
+        self.sent = Instant::now();
+        self.last_payload = None;
+    }
+
+    pub(crate) fn payload_arrived(&mut self) {
+        self.last_payload = Some(Instant::now());
+    }
+
+    /// How much of the total is left; `None` when it has no limit.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.timeout.total.map(|total| total.saturating_sub(self.started.elapsed()))
+    }
+
+    /// Waits for `future`, but not beyond the clock that runs out first.
+    pub(crate) async fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, LlmError> {
+        let (limit, clock) = match self.next() {
+            None => return Ok(future.await),
+            Some(next) => next,
+        };
+        tokio::time::timeout_at(limit, future).await.map_err(|_| self.error(clock))
+    }
+
+    fn next(&self) -> Option<(Instant, Clock)> {
+        let total = self.timeout.total.map(|total| (self.started + total, Clock::Total));
+        let step = match self.last_payload {
+            None => self.timeout.first_token.map(|limit| (self.sent + limit, Clock::FirstToken)),
+            Some(last) => self.timeout.idle.map(|limit| (last + limit, Clock::Idle)),
+        };
+        [total, step].into_iter().flatten().min_by_key(|(limit, _)| *limit)
+    }
+
+    fn error(&self, clock: Clock) -> LlmError {
+        let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs_f64();
+        let (message, hint) = match clock {
+            Clock::Total => (
+                format!("the call was not finished after {} s (total)", seconds(self.timeout.total)),
+                "raise `timeout`, or stream with a limit on `idle` instead of `total`",
+            ),
+            Clock::FirstToken => (
+                format!("no token came within {} s (first_token)", seconds(self.timeout.first_token)),
+                "a local model may still be loading or reading a long prompt: raise `first_token`",
+            ),
+            Clock::Idle => (
+                format!("the stream stood still for {} s (idle)", seconds(self.timeout.idle)),
+                "the server or a proxy has stalled; raise `idle` if it needs longer between tokens",
+            ),
+        };
+        // A total that has run out leaves no time to try again.
+        LlmError::new(ErrorKind::Timeout, message)
+            .with_hint(hint)
+            .with_retryable(!matches!(clock, Clock::Total))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Clock {
+    Total,
+    FirstToken,
+    Idle,
+}

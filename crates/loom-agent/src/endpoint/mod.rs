@@ -1,0 +1,305 @@
+//! One origin: its URL, credentials, headers, clocks and retries. Requests go in, response bytes come out.
+
+mod base_url;
+mod clocks;
+mod credential;
+mod retry;
+mod transport;
+
+use std::sync::PoisonError;
+use std::sync::RwLock;
+
+use bytes::Bytes;
+use loom_wire::{LlmError, api_error};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Method, Response, Url};
+
+pub use base_url::BaseUrl;
+pub(crate) use base_url::visible;
+pub(crate) use clocks::Clocks;
+pub use clocks::Timeout;
+pub use credential::Credential;
+pub use retry::Retries;
+
+use credential::header_name;
+
+/// The most that is read of a refusal's body.
+const MAX_ERROR_BODY: usize = 1 << 20;
+/// The most that is read of a list of models.
+const MAX_MODELS_BODY: usize = 16 << 20;
+
+/// Headers with their names; a value of `None` removes what would be sent otherwise.
+pub type Headers = Vec<(String, Option<String>)>;
+
+/// An endpoint: everything about it but what is asked.
+#[derive(Debug)]
+pub struct Endpoint {
+    base: BaseUrl,
+    credential: Credential,
+    headers: HeaderMap,
+    removed: Vec<reqwest::header::HeaderName>,
+    query: Vec<(String, String)>,
+    /// The limits on waiting.
+    pub timeout: Timeout,
+    /// How often a failed call is repeated.
+    pub retries: Retries,
+    /// The base that answered when the one given did not: the same with `/v1`.
+    found: RwLock<Option<BaseUrl>>,
+}
+
+impl Endpoint {
+    /// An endpoint at a base URL.
+    ///
+    /// # Errors
+    /// `config` if a header cannot be sent.
+    pub fn new(
+        base: BaseUrl,
+        credential: Credential,
+        headers: &Headers,
+        query: Vec<(String, String)>,
+    ) -> Result<Self, LlmError> {
+        let mut sent = HeaderMap::new();
+        let mut removed = Vec::new();
+        sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        credential.apply(&mut sent)?;
+        for (name, value) in headers {
+            let key = header_name(name)?;
+            match value {
+                None => {
+                    sent.remove(&key);
+                    removed.push(key);
+                }
+                Some(value) => {
+                    let mut value = HeaderValue::from_str(value).map_err(|_| {
+                        LlmError::config(format!(
+                            "the value of header {name:?} holds characters that a header cannot carry"
+                        ))
+                    })?;
+                    // Headers may hold keys; their values are never shown.
+                    value.set_sensitive(true);
+                    sent.insert(key, value);
+                }
+            }
+        }
+        Ok(Self {
+            base,
+            credential,
+            headers: sent,
+            removed,
+            query,
+            timeout: Timeout::default(),
+            retries: Retries::default(),
+            found: RwLock::new(None),
+        })
+    }
+
+    /// The base URL as given, brought to one form.
+    pub fn base_url(&self) -> &BaseUrl {
+        &self.base
+    }
+
+    /// Whether a key is sent.
+    pub fn has_key(&self) -> bool {
+        !self.credential.is_none()
+    }
+
+    /// The base that requests go to now.
+    pub fn current_base(&self) -> BaseUrl {
+        self.found.read().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| self.base.clone())
+    }
+
+    /// The other base to try when the path was not found, or `None` if there is none or it is in use already.
+    pub(crate) fn alternative(&self) -> Option<BaseUrl> {
+        let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
+        if found.is_some() { None } else { self.base.with_v1() }
+    }
+
+    /// Remembers the base that answered.
+    pub(crate) fn remember(&self, base: BaseUrl) {
+        *self.found.write().unwrap_or_else(PoisonError::into_inner) = Some(base);
+    }
+
+    /// Posts a body and waits for the head of the answer. A refusal is an error, its body read.
+    pub(crate) async fn post(
+        &self,
+        base: &BaseUrl,
+        path: &str,
+        body: Bytes,
+        stream: bool,
+        clocks: &Clocks,
+    ) -> Result<Answer, LlmError> {
+        self.send(Method::POST, base.join(path), Some(body), stream, clocks).await
+    }
+
+    /// The ids of the models that the endpoint serves.
+    ///
+    /// # Errors
+    /// As any call; `bad_response` if the answer is no list of models.
+    pub async fn models(&self) -> Result<Vec<String>, LlmError> {
+        let base = self.current_base();
+        match self.models_at(&base).await {
+            Ok(ids) => Ok(ids),
+            Err(error) => match self.alternative() {
+                Some(other) if error.status_code == Some(404) || error.status_code.is_none() => {
+                    let ids = self.models_at(&other).await.map_err(|_| error)?;
+                    self.remember(other);
+                    Ok(ids)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn models_at(&self, base: &BaseUrl) -> Result<Vec<String>, LlmError> {
+        let clocks = Clocks::start(self.timeout);
+        let mut answer = self.send(Method::GET, base.join("models"), None, false, &clocks).await?;
+        let body = answer.read_all(MAX_MODELS_BODY, &clocks).await?;
+        loom_wire::models::ids(&body).ok_or_else(|| {
+            let mut error = LlmError::bad_response("the answer is not a list of models");
+            error.url = Some(answer.url.clone());
+            error
+        })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        mut url: Url,
+        body: Option<Bytes>,
+        stream: bool,
+        clocks: &Clocks,
+    ) -> Result<Answer, LlmError> {
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        let client = transport::client(self.timeout.connect)?;
+        // A redirect within the origin is followed with method and body as they are, three times at most.
+        for _ in 0..=3 {
+            let mut request = reqwest::Request::new(method.clone(), url.clone());
+            let headers = request.headers_mut();
+            headers.extend(self.headers.clone());
+            let default =
+                |headers: &mut HeaderMap, name: reqwest::header::HeaderName, value: &'static str| {
+                    if !headers.contains_key(&name) && !self.removed.contains(&name) {
+                        headers.insert(name, HeaderValue::from_static(value));
+                    }
+                };
+            default(headers, ACCEPT, if stream { "text/event-stream" } else { "application/json" });
+            // Compressing proxies hold tokens back; what comes compressed all the same is decoded.
+            if stream {
+                default(headers, ACCEPT_ENCODING, "identity");
+            }
+            if body.is_none() {
+                headers.remove(CONTENT_TYPE);
+            }
+            *request.body_mut() = body.clone().map(Into::into);
+            let shown = visible(&url);
+            let response = clocks.wait(client.execute(request)).await.and_then(|result| {
+                result.map_err(|error| {
+                    transport::explain(
+                        &error,
+                        url.host_str().unwrap_or_default(),
+                        url.port_or_known_default(),
+                    )
+                })
+            });
+            let response = response.map_err(|error| located(error, &shown))?;
+            if response.status().is_redirection() {
+                url = redirected(&url, &response).map_err(|error| located(error, &shown))?;
+                continue;
+            }
+            let answer = Answer { url: shown, request_id: request_id(response.headers()), response };
+            return if answer.response.status().is_success() {
+                Ok(answer)
+            } else {
+                Err(answer.refusal(clocks).await)
+            };
+        }
+        Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &visible(&url)))
+    }
+}
+
+fn located(mut error: LlmError, url: &str) -> LlmError {
+    error.url.get_or_insert_with(|| url.to_owned());
+    error
+}
+
+/// Where a redirect leads, if the key may go there: the same origin, or the same host over TLS.
+fn redirected(from: &Url, response: &Response) -> Result<Url, LlmError> {
+    let status = response.status().as_u16();
+    let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let target = target.and_then(|text| from.join(text).ok());
+    let mut refused = LlmError::bad_response("the endpoint redirects without saying where");
+    if let Some(target) = target {
+        let upgraded = from.scheme() == "http" && target.scheme() == "https" && from.host() == target.host();
+        if matches!(status, 301 | 302 | 307 | 308) && (from.origin() == target.origin() || upgraded) {
+            return Ok(target);
+        }
+        refused = LlmError::bad_response(format!("the endpoint redirects to {}", visible(&target))).with_hint(
+            "the key and the prompt are not sent to another origin unasked: if that address is right, use it as base_url",
+        );
+    }
+    refused.status_code = Some(status);
+    Err(refused)
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    ["x-request-id", "request-id", "x-requestid", "x-generation-id", "x-trace-id"]
+        .iter()
+        .find_map(|name| headers.get(*name))
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
+}
+
+/// The head of a successful answer, and its bytes as they come. Dropping it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The URL that answered, fit to be shown.
+    pub(crate) url: String,
+    /// The server's name for the request.
+    pub(crate) request_id: Option<String>,
+    response: Response,
+}
+
+impl Answer {
+    /// More bytes, or `None` at a clean end.
+    pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
+        clocks.wait(self.response.chunk()).await?.map_err(|error| {
+            let causes = transport::chain(&error);
+            LlmError::new(
+                loom_wire::ErrorKind::StreamInterrupted,
+                format!("the connection broke before the answer was complete: {causes}"),
+            )
+        })
+    }
+
+    async fn read_all(&mut self, limit: usize, clocks: &Clocks) -> Result<Vec<u8>, LlmError> {
+        let mut body = Vec::new();
+        while let Some(bytes) = self.chunk(clocks).await? {
+            body.extend_from_slice(&bytes);
+            if body.len() > limit {
+                return Err(LlmError::bad_response(format!("the answer is larger than {limit} bytes")));
+            }
+        }
+        Ok(body)
+    }
+
+    async fn refusal(mut self, clocks: &Clocks) -> LlmError {
+        let mut body = Vec::new();
+        // A body that breaks off still says more than none.
+        while let Ok(Some(bytes)) = self.chunk(clocks).await {
+            body.extend_from_slice(&bytes);
+            if body.len() > MAX_ERROR_BODY {
+                break;
+            }
+        }
+        let mut error = api_error::from_http(self.response.status().as_u16(), &body);
+        let (should_retry, retry_after) =
+            retry::advice(self.response.headers(), std::time::SystemTime::now());
+        error.retryable = should_retry.unwrap_or(error.retryable);
+        error.retry_after = retry_after;
+        error.request_id = self.request_id.take();
+        error.url = Some(self.url.clone());
+        error
+    }
+}

@@ -1,0 +1,197 @@
+//! One call: encode, send, read until the first token, repeat or correct if that fails, then deliver.
+//!
+//! Everything that may be done twice is done before the first event leaves. After that a failure is the caller's.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use loom_wire::answer::{AnswerDecoder, End, Limits};
+use loom_wire::request::{self, Spelling};
+use loom_wire::{ErrorKind, Event, LlmError, Request, Rule};
+
+use crate::endpoint::{Answer, BaseUrl, Clocks};
+use crate::model::adapt;
+use crate::model::explain::{explained, is_wrong_path, path_error};
+use crate::model::unified::Inner;
+
+pub(crate) struct Call {
+    llm: Arc<Inner>,
+    request: Request,
+    clocks: Clocks,
+    state: State,
+    ready: VecDeque<Event>,
+    /// Where newly decoded events land; empty between calls, kept for its memory.
+    decoded: Vec<Event>,
+}
+
+enum State {
+    Fresh,
+    Reading(Box<Reading>),
+    /// It has failed; the error follows the events that are still at hand.
+    Failed(LlmError),
+    Over,
+}
+
+/// An answer under way.
+struct Reading {
+    answer: Answer,
+    decoder: AnswerDecoder,
+    attempts: u32,
+    has_token: bool,
+}
+
+/// What was changed about the request on the way, for the ledger.
+#[derive(Default)]
+struct Changes(Vec<(Rule, String)>);
+
+impl Call {
+    pub(crate) fn new(llm: Arc<Inner>, mut request: Request) -> Self {
+        let mut params = llm.params.clone();
+        params.append(&mut request.params);
+        request.params = params;
+        let clocks = Clocks::start(llm.endpoint.timeout);
+        Self { llm, request, clocks, state: State::Fresh, ready: VecDeque::new(), decoded: Vec::new() }
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Ok(event));
+            }
+            let result = match std::mem::replace(&mut self.state, State::Over) {
+                State::Over => return None,
+                State::Failed(error) => return Some(Err(error)),
+                State::Fresh => {
+                    // The clocks start when the call is first polled.
+                    self.clocks = Clocks::start(self.llm.endpoint.timeout);
+                    self.open().await
+                }
+                State::Reading(mut reading) => {
+                    let result = reading.advance(&mut self.clocks, &mut self.decoded).await;
+                    result.map(|()| reading)
+                }
+            };
+            self.ready.extend(self.decoded.drain(..));
+            self.state = match result {
+                Ok(reading) if reading.decoder.is_done() => State::Over,
+                Ok(reading) => State::Reading(reading),
+                Err(error) => State::Failed(error),
+            };
+        }
+    }
+
+    /// Sends the request, again where that may help, until the first payload has arrived.
+    async fn open(&mut self) -> Result<Box<Reading>, LlmError> {
+        let mut model = self.llm.resolve_model().await?;
+        let origin = self.llm.endpoint.base_url().origin();
+        let mut spelling = self.llm.spelling();
+        for lesson in adapt::learnt(&origin, &model) {
+            lesson.apply(&mut spelling);
+        }
+        let mut changes = Changes::default();
+        let mut base = self.llm.endpoint.current_base();
+        let (mut attempts, mut failures) = (0, 0);
+        let mut first_path_error: Option<LlmError> = None;
+        loop {
+            attempts += 1;
+            let body = self.encode(&model, &spelling)?;
+            let mut error = match self.attempt(&base, body, &changes, attempts).await {
+                Ok(reading) => {
+                    if first_path_error.is_some() {
+                        self.llm.endpoint.remember(base);
+                    }
+                    return Ok(reading);
+                }
+                Err(error) => error,
+            };
+            error.attempts = attempts;
+            self.decoded.clear();
+            if let Some(original) = first_path_error.take() {
+                return Err(path_error(original, &base, &error));
+            }
+            if let Some(lesson) = adapt::lesson(&error)
+                && changes.0.len() < adapt::MAX_LESSONS
+                && lesson.apply(&mut spelling)
+            {
+                tracing::info!(target: "loom", refusal = %error.message, "{}", lesson.describe());
+                adapt::keep(&origin, &model, lesson);
+                changes.0.push((Rule::RequestAdapted, lesson.describe().to_owned()));
+                continue;
+            }
+            if let Some(other) = self.llm.endpoint.alternative().filter(|_| is_wrong_path(&error)) {
+                changes.0.push((Rule::PathAdapted, format!("{other} answered instead of {base}")));
+                base = other;
+                first_path_error = Some(error);
+                continue;
+            }
+            if error.kind == ErrorKind::NotFound && self.llm.model_is_default() && !is_wrong_path(&error) {
+                // The default is the provider's; whatever stands at another address may serve something else.
+                model = self.llm.discover_model().await.map_err(|_| explained(error, &self.llm))?;
+                continue;
+            }
+            failures += 1;
+            let Some(wait) = self.llm.endpoint.retries.wait(&error, failures) else {
+                return Err(explained(error, &self.llm));
+            };
+            if self.clocks.left().is_some_and(|left| left <= wait) {
+                return Err(explained(error, &self.llm));
+            }
+            tracing::info!(target: "loom", attempt = attempts, wait_s = wait.as_secs_f64(), kind = %error.kind, "retrying: {}", error.message);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn encode(&self, model: &str, spelling: &Spelling) -> Result<Bytes, LlmError> {
+        request::encode(&self.request, model, spelling, &self.llm.extra_body)
+            .map(Bytes::from)
+            .map_err(|error| LlmError::config(format!("the request cannot be written as JSON: {error}")))
+    }
+
+    async fn attempt(
+        &mut self,
+        base: &BaseUrl,
+        body: Bytes,
+        changes: &Changes,
+        attempts: u32,
+    ) -> Result<Box<Reading>, LlmError> {
+        self.clocks.request_sent();
+        let stream = self.request.stream;
+        let answer = self.llm.endpoint.post(base, "chat/completions", body, stream, &self.clocks).await?;
+        let mut decoder = AnswerDecoder::new(Limits::default(), stream, answer.request_id.clone());
+        for (rule, detail) in &changes.0 {
+            decoder.note(*rule, detail.as_str());
+        }
+        let mut reading = Box::new(Reading { answer, decoder, attempts, has_token: false });
+        // Until something is there to deliver, a failure can still be repeated.
+        while self.decoded.is_empty() && !reading.decoder.is_done() {
+            reading.advance(&mut self.clocks, &mut self.decoded).await?;
+        }
+        Ok(reading)
+    }
+}
+
+impl Reading {
+    /// Reads once and decodes what came.
+    async fn advance(&mut self, clocks: &mut Clocks, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let payloads = self.decoder.payloads();
+        let result = match self.answer.chunk(clocks).await {
+            Ok(Some(bytes)) => {
+                let result = self.decoder.push(&bytes, out);
+                // A role alone is no token: some servers send it before they read the prompt.
+                self.has_token |= !out.is_empty();
+                if self.has_token && self.decoder.payloads() > payloads {
+                    clocks.payload_arrived();
+                }
+                result
+            }
+            Ok(None) => self.decoder.end(End::Clean, out),
+            Err(error) => self.decoder.end(End::Broken(error), out),
+        };
+        result.map_err(|mut error| {
+            error.url.get_or_insert_with(|| self.answer.url.clone());
+            error.attempts = self.attempts;
+            error
+        })
+    }
+}

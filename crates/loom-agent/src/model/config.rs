@@ -1,0 +1,297 @@
+//! `loom.toml`: named endpoints and providers of one's own.
+//!
+//! ```toml
+//! default = "office"
+//!
+//! [endpoints.office]
+//! provider = "custom"                        # default: custom
+//! base_url = "https://llm.example.internal/v1"
+//! model = "company-gpt-model"
+//! api_key = { env = "OFFICE_KEY" }           # or { command = "pass show office" }, or the key itself
+//! headers = { "X-Team" = "search" }
+//! params = { temperature = 0.2, max_tokens = 2000 }
+//! timeout = 120.0                            # or { connect = 5, first_token = 60, idle = 30, total = 600 }
+//! max_retries = 2
+//!
+//! [providers.acme]
+//! base_url = "https://api.acme.example/v1"
+//! key_env = ["ACME_API_KEY"]
+//! default_model = "acme-large"
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use loom_wire::LlmError;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::endpoint::Timeout;
+use crate::model::provider::Provider;
+use crate::model::settings::LlmSettings;
+
+/// The variable that names the file.
+pub const CONFIG_VARIABLE: &str = "LOOM_CONFIG";
+
+/// What a `loom.toml` says.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    default: Option<String>,
+    endpoints: BTreeMap<String, EndpointConfig>,
+    providers: BTreeMap<String, Provider>,
+    #[serde(skip)]
+    path: PathBuf,
+    /// The file was found in the working directory and not named by the user.
+    #[serde(skip)]
+    found_here: bool,
+}
+
+/// A named endpoint.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointConfig {
+    provider: Option<String>,
+    base_url: Option<String>,
+    model: Option<String>,
+    api_key: Option<Key>,
+    headers: BTreeMap<String, String>,
+    query: BTreeMap<String, String>,
+    params: Map<String, Value>,
+    extra_body: Map<String, Value>,
+    timeout: Option<TimeoutConfig>,
+    max_retries: Option<u32>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Key {
+    Itself(String),
+    Env { env: String },
+    Command { command: String },
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum TimeoutConfig {
+    Total(f64),
+    Clocks(Timeout),
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// `config`, with the file and the place in it.
+    pub fn load(path: &Path) -> Result<Self, LlmError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| LlmError::config(format!("{} cannot be read: {error}", path.display())))?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            // Only the reason and the line: the text around it may hold a key.
+            let line = error
+                .span()
+                .map_or(1, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            LlmError::config(format!("{} line {line}: {}", path.display(), error.message()))
+        })?;
+        config.path = path.to_owned();
+        for (name, provider) in &mut config.providers {
+            provider.name.clone_from(name);
+        }
+        Ok(config)
+    }
+
+    /// Reads the file that `LOOM_CONFIG` names, else `./loom.toml`, else `loom/loom.toml` in the user's configuration
+    /// folder (`$XDG_CONFIG_HOME`, `~/.config`, `%APPDATA%`); `None` if there is none.
+    ///
+    /// # Errors
+    /// `config` if the file is there and cannot be read.
+    pub fn find() -> Result<Option<Self>, LlmError> {
+        if let Some(named) = std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()) {
+            return Self::load(Path::new(&named)).map(Some);
+        }
+        let here = Path::new("loom.toml");
+        if here.is_file() {
+            let mut config = Self::load(here)?;
+            config.found_here = true;
+            return Ok(Some(config));
+        }
+        match user_file().filter(|path| path.is_file()) {
+            Some(path) => Self::load(&path).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The endpoint to use when none is named.
+    ///
+    /// A file that merely lies in the working directory chooses nothing by itself: a folder that someone else made
+    /// must not decide where a prompt goes or which command yields a key.
+    pub fn default_endpoint(&self) -> Option<&str> {
+        self.default.as_deref().filter(|_| !self.found_here)
+    }
+
+    /// The endpoint of that name.
+    pub fn endpoint(&self, name: &str) -> Option<&EndpointConfig> {
+        self.endpoints.get(name)
+    }
+
+    /// The provider of that name.
+    pub fn provider(&self, name: &str) -> Option<&Provider> {
+        self.providers.get(name)
+    }
+
+    /// The providers that the file adds.
+    pub fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.providers.values()
+    }
+
+    /// All names that may stand for an LLM.
+    pub fn names(&self) -> Vec<String> {
+        self.endpoints.keys().chain(self.providers.keys()).cloned().collect()
+    }
+
+    /// The names of the endpoints.
+    pub fn endpoint_names(&self) -> Vec<String> {
+        self.endpoints.keys().cloned().collect()
+    }
+
+    /// Where it was read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl EndpointConfig {
+    /// Fills what `settings` leave open and returns the provider's name.
+    pub(crate) fn fill(&self, settings: &mut LlmSettings) -> Result<String, LlmError> {
+        // The key of the file belongs to the address of the file.
+        if let (None, None, Some(key)) = (&settings.api_key, &settings.base_url, &self.api_key) {
+            settings.api_key = Some(key.value()?.into());
+        }
+        let fill = |slot: &mut Option<String>, value: &Option<String>| {
+            if slot.is_none() {
+                slot.clone_from(value);
+            }
+        };
+        fill(&mut settings.base_url, &self.base_url);
+        fill(&mut settings.model, &self.model);
+        settings.max_retries = settings.max_retries.or(self.max_retries);
+        if let (None, Some(timeout)) = (settings.timeout, &self.timeout) {
+            settings.timeout = Some(match timeout {
+                TimeoutConfig::Clocks(timeout) => *timeout,
+                TimeoutConfig::Total(seconds) => {
+                    Timeout::total(std::time::Duration::try_from_secs_f64(*seconds).map_err(|_| {
+                        LlmError::config(format!("timeout = {seconds} is not a number of seconds"))
+                    })?)
+                }
+            });
+        }
+        // What was given in code comes later in the list and so wins.
+        let own: Vec<_> =
+            self.headers.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+        settings.headers.splice(0..0, own);
+        settings.query.splice(0..0, self.query.clone());
+        for (target, source) in
+            [(&mut settings.params, &self.params), (&mut settings.extra_body, &self.extra_body)]
+        {
+            for (name, value) in source {
+                target.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        Ok(self.provider.clone().unwrap_or_else(|| {
+            if settings.base_url.is_some() { super::provider::CUSTOM.to_owned() } else { "openai".to_owned() }
+        }))
+    }
+}
+
+impl Key {
+    fn value(&self) -> Result<String, LlmError> {
+        match self {
+            Self::Itself(key) => Ok(key.clone()),
+            Self::Env { env } => std::env::var(env).map_err(|_| {
+                LlmError::config(format!("the variable {env}, which shall hold the API key, is not set"))
+            }),
+            Self::Command { command } => key_from_command(command),
+        }
+    }
+}
+
+/// The first line that a shell command prints, as a key. The output is shown nowhere.
+///
+/// # Errors
+/// `config` if the command fails or prints nothing; what it wrote to stderr is passed on to the terminal.
+pub fn key_from_command(command: &str) -> Result<String, LlmError> {
+    let mut shell = if cfg!(windows) { Command::new("cmd") } else { Command::new("sh") };
+    shell.arg(if cfg!(windows) { "/C" } else { "-c" }).arg(command);
+    let failed = |why: String| LlmError::config(format!("the command that shall yield the API key {why}"));
+    let output = shell
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| failed(format!("cannot be started: {error}")))?;
+    if !output.status.success() {
+        return Err(failed(format!("failed ({})", output.status)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
+        Some(key) => Ok(key.to_owned()),
+        None => Err(failed("printed nothing".to_owned())),
+    }
+}
+
+fn user_file() -> Option<PathBuf> {
+    let folder = std::env::var_os("XDG_CONFIG_HOME")
+        .or_else(|| std::env::var_os("APPDATA"))
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))?;
+    Some(folder.join("loom").join("loom.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, LlmError> {
+        let path = std::env::temp_dir().join(format!(
+            "loom-config-{}-{:x}.toml",
+            std::process::id(),
+            fastrand::u64(..)
+        ));
+        std::fs::write(&path, text).unwrap();
+        let result = Config::load(&path);
+        std::fs::remove_file(&path).unwrap();
+        result
+    }
+
+    #[test]
+    fn an_endpoint_fills_what_was_not_given() {
+        let config = config(
+            "[endpoints.office]\nbase_url = 'http://office/v1'\nmodel = 'm'\napi_key = { command = 'echo sk-1' }\n\
+             params = { temperature = 0.2 }\ntimeout = 9\nheaders = { X-A = 'file' }",
+        )
+        .unwrap();
+        let office = config.endpoint("office").unwrap();
+        let mut settings = LlmSettings::default().temperature(0.9).header("X-A", "code");
+        assert_eq!(office.fill(&mut settings).unwrap(), "custom");
+        assert_eq!(settings.base_url.as_deref(), Some("http://office/v1"));
+        assert_eq!(settings.params.get("temperature"), Some(&0.9.into()));
+        assert_eq!(settings.timeout.unwrap().total.unwrap().as_secs(), 9);
+        assert_eq!(settings.headers.last().unwrap().1.as_deref(), Some("code"));
+        assert!(settings.api_key.is_some());
+
+        let mut elsewhere = LlmSettings::default().base_url("http://other/v1");
+        office.fill(&mut elsewhere).unwrap();
+        assert!(elsewhere.api_key.is_none(), "the file's key belongs to the file's address");
+    }
+
+    #[test]
+    fn mistakes_are_named_without_showing_what_stands_there() {
+        let error = config("[endpoints.a]\napi_key = 'sk-secret'\nbase_ulr = 'x'").err().unwrap().to_string();
+        assert!(
+            error.contains("base_ulr") && error.contains("line") && !error.contains("sk-secret"),
+            "{error}"
+        );
+        assert!(key_from_command("exit 3").unwrap_err().to_string().contains("failed"));
+        assert!(key_from_command("true").unwrap_err().to_string().contains("nothing"));
+    }
+}

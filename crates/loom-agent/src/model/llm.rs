@@ -1,0 +1,81 @@
+//! What an LLM is to Loom: something that turns a request into events.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use loom_wire::{Completion, Event, LlmError, Request};
+
+/// The events of one call, in the order that [`Event`] states. After an error nothing follows.
+///
+/// Dropping it ends the call and closes its connection.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event, LlmError>> + Send>>;
+
+/// A language model. [`UnifiedLlm`](crate::UnifiedLlm) is the one for OpenAI-compatible endpoints; implement this for
+/// whatever else there is.
+///
+/// ```
+/// use futures_util::stream;
+/// use loom::{Event, EventStream, Finish, FinishReason, Llm, Request};
+///
+/// struct Echo;
+///
+/// impl Llm for Echo {
+///     fn model_name(&self) -> String {
+///         "echo".to_owned()
+///     }
+///     fn stream(&self, request: Request) -> EventStream {
+///         let said = request.messages.last().map(|message| message.text()).unwrap_or_default();
+///         let finish = Finish { finish_reason: Some(FinishReason::Stop), ..Finish::default() };
+///         Box::pin(stream::iter([
+///             Ok(Event::ContentDelta { content: said }),
+///             Ok(Event::Finish(Box::new(finish))),
+///         ]))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), loom::AgentError> {
+/// let agent = loom::agent("parrot").llm(Echo).build()?;
+/// assert_eq!(agent.run("hello").await?.text(), "hello");
+/// # Ok(())
+/// # }
+/// ```
+pub trait Llm: Send + Sync {
+    /// The model's name; empty while it is not known.
+    fn model_name(&self) -> String;
+
+    /// Starts a call. Nothing happens until the stream is polled.
+    fn stream(&self, request: Request) -> EventStream;
+}
+
+impl<L: Llm + ?Sized> Llm for Arc<L> {
+    fn model_name(&self) -> String {
+        (**self).model_name()
+    }
+    fn stream(&self, request: Request) -> EventStream {
+        (**self).stream(request)
+    }
+}
+
+/// Runs a call to its end and returns the sum of its events.
+///
+/// # Errors
+/// What the stream yields; `stream_interrupted` if it ends without [`Event::Finish`].
+pub async fn collect(mut events: EventStream) -> Result<Completion, LlmError> {
+    let mut completion = Completion::default();
+    while let Some(event) = events.next().await {
+        let event = event?;
+        completion.absorb(&event);
+        if matches!(event, Event::Finish(_)) {
+            return Ok(completion);
+        }
+    }
+    Err(unfinished(completion))
+}
+
+/// The error of a stream that just stops.
+pub(crate) fn unfinished(partial: Completion) -> LlmError {
+    LlmError::new(loom_wire::ErrorKind::StreamInterrupted, "the LLM's stream ended without a finish event")
+        .with_partial(partial)
+}

@@ -1,0 +1,15 @@
+//! LLMs: the trait, the one for OpenAI-compatible endpoints, and the data it works from.
+
+mod adapt;
+mod call;
+pub mod config;
+mod explain;
+mod llm;
+pub mod provider;
+mod settings;
+mod unified;
+
+pub(crate) use llm::unfinished;
+pub use llm::{EventStream, Llm, collect};
+pub use settings::LlmSettings;
+pub use unified::UnifiedLlm;

@@ -1,0 +1,163 @@
+//! Providers: the built-in table, and those that users add.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
+
+use loom_wire::LlmError;
+use serde::Deserialize;
+
+/// Where a kind of endpoint is and what it expects. A provider is data: everything here is a default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Provider {
+    /// The name users write.
+    pub name: String,
+    /// The name people read.
+    pub title: String,
+    /// The name of the Python class that presets this provider.
+    pub class: String,
+    /// Up to, not including, `/chat/completions`; `None` if the user must give it.
+    pub base_url: Option<String>,
+    /// Environment variables that hold a base URL; the first one set counts.
+    pub base_url_env: Vec<String>,
+    /// Environment variables that hold the key; the first one set counts.
+    pub key_env: Vec<String>,
+    /// The model to ask for when the user names none.
+    pub default_model: Option<String>,
+    /// Other names for it.
+    pub aliases: Vec<String>,
+    /// A server on this machine, which needs no key.
+    pub local: bool,
+    /// How the key is sent.
+    pub auth: Auth,
+    /// The key of the answer's token limit, at the provider's own address.
+    pub max_tokens_field: Option<String>,
+    /// Whether `stream_options.include_usage` is taken, at the provider's own address. Default yes.
+    pub stream_usage: Option<bool>,
+    /// The provider's own page.
+    pub docs: String,
+}
+
+/// How a key is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// `Authorization: Bearer KEY`.
+    #[default]
+    Bearer,
+    /// The key alone in this header.
+    Header(String),
+}
+
+/// Name of the provider that has no address of its own.
+pub const CUSTOM: &str = "custom";
+
+#[derive(Deserialize)]
+struct Table {
+    provider: Vec<Provider>,
+}
+
+/// The built-in providers, in the order of the documentation.
+pub fn builtin() -> &'static [Provider] {
+    static TABLE: OnceLock<Vec<Provider>> = OnceLock::new();
+    // The file is part of the crate, and a test reads it: an unreadable table cannot be released.
+    TABLE.get_or_init(|| {
+        toml::from_str::<Table>(include_str!("providers.toml"))
+            .map(|table| table.provider)
+            .unwrap_or_default()
+    })
+}
+
+static ADDED: LazyLock<RwLock<HashMap<String, Provider>>> = LazyLock::new(RwLock::default);
+
+/// Adds a provider for this process, or replaces one of that name.
+///
+/// # Errors
+/// `config` if the name is empty or the base URL cannot be read.
+pub fn register(provider: Provider) -> Result<(), LlmError> {
+    if provider.name.trim().is_empty() {
+        return Err(LlmError::config("a provider needs a name"));
+    }
+    if let Some(base) = &provider.base_url {
+        crate::endpoint::BaseUrl::parse(base)?;
+    }
+    ADDED.write().unwrap_or_else(PoisonError::into_inner).insert(provider.name.to_lowercase(), provider);
+    Ok(())
+}
+
+/// The provider of that name or alias, in any case. Added ones come first.
+pub fn find(name: &str) -> Option<Provider> {
+    let wanted = name.trim().to_lowercase();
+    if let Some(added) = ADDED.read().unwrap_or_else(PoisonError::into_inner).get(&wanted) {
+        return Some(added.clone());
+    }
+    builtin().iter().find(|provider| provider.name == wanted || provider.aliases.contains(&wanted)).cloned()
+}
+
+/// The error for a name that nothing has, with the nearest that something has.
+pub fn unknown(name: &str, configured: &[String]) -> LlmError {
+    let added: Vec<String> = ADDED.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+    let wanted = name.trim().to_lowercase();
+    let mut near: Vec<(f64, &str)> = builtin()
+        .iter()
+        .flat_map(|provider| {
+            let score = |known: &String| strsim::jaro_winkler(&wanted, known);
+            let best =
+                std::iter::once(&provider.name).chain(&provider.aliases).map(score).fold(0.0, f64::max);
+            Some((best, provider.name.as_str()))
+        })
+        .chain(
+            added
+                .iter()
+                .chain(configured)
+                .map(|known| (strsim::jaro_winkler(&wanted, known), known.as_str())),
+        )
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let nearest: Vec<&str> =
+        near.iter().filter(|(score, _)| *score > 0.7).take(3).map(|(_, name)| *name).collect();
+    let hint = if nearest.is_empty() {
+        "use llm=\"custom\" with base_url for any endpoint; `loom providers` lists the names".to_owned()
+    } else {
+        format!(
+            "did you mean {}? Use llm=\"custom\" with base_url for any other endpoint",
+            nearest.join(", ")
+        )
+    };
+    LlmError::config(format!("no provider is called {name:?}")).with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_complete_and_consistent() {
+        let names: Vec<&str> = builtin().iter().map(|provider| provider.name.as_str()).collect();
+        let expected = "openai custom deepseek qwen kimi zhipu doubao yi azure openrouter siliconflow groq mistral \
+                        together fireworks xai gemini anthropic vllm ollama lmstudio fastchat textgen llamacpp sglang \
+                        lmdeploy tgi xinference";
+        assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
+        let mut seen = std::collections::HashSet::new();
+        for provider in builtin() {
+            for name in std::iter::once(&provider.name).chain(&provider.aliases) {
+                assert!(seen.insert(name.clone()), "{name} names two providers");
+                assert_eq!(find(name).unwrap().name, provider.name);
+            }
+            assert!(provider.class.ends_with("LLM"), "{}", provider.name);
+            if let Some(base) = &provider.base_url {
+                let base = crate::endpoint::BaseUrl::parse(base).unwrap();
+                assert_eq!(base.is_local(), provider.local, "{}", provider.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_gets_the_nearest() {
+        let error = unknown("deepsek", &["office".to_owned()]).to_string();
+        assert!(error.contains("deepseek"), "{error}");
+        assert!(unknown("offise", &["office".to_owned()]).to_string().contains("office"));
+        assert!(unknown("zzz", &[]).to_string().contains("custom"));
+    }
+}

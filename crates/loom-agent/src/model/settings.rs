@@ -1,0 +1,282 @@
+//! What a user says about an LLM, and how it is resolved: argument, then configuration, then environment, then provider.
+
+use std::time::Duration;
+
+use loom_wire::LlmError;
+use serde_json::{Map, Value};
+
+use crate::endpoint::{BaseUrl, Credential, Endpoint, Headers, Retries, Timeout};
+use crate::model::config::Config;
+use crate::model::provider::{self, Auth, Provider};
+use crate::model::unified::UnifiedLlm;
+
+/// The settings of a [`UnifiedLlm`]. What is not set is not sent.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct LlmSettings {
+    pub(crate) provider: Option<String>,
+    pub(crate) api_key: Option<secrecy::SecretString>,
+    pub(crate) base_url: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) timeout: Option<Timeout>,
+    pub(crate) max_retries: Option<u32>,
+    pub(crate) headers: Headers,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) params: Map<String, Value>,
+    pub(crate) extra_body: Map<String, Value>,
+    pub(crate) config_file: Option<std::path::PathBuf>,
+}
+
+impl LlmSettings {
+    /// The provider's name: one of `loom providers`, one that was registered, or an endpoint of `loom.toml`.
+    /// Default: `custom` if a base URL is given, else `openai`.
+    pub fn provider(mut self, name: impl Into<String>) -> Self {
+        self.provider = Some(name.into());
+        self
+    }
+
+    /// The key. Default: the provider's environment variable, if the provider's own address is used.
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.api_key = Some(key.into().into());
+        self
+    }
+
+    /// The base URL, such as `http://localhost:8000/v1`.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// The model's name. Default: the provider's, or the one model that the endpoint serves.
+    pub fn model(mut self, name: impl Into<String>) -> Self {
+        self.model = Some(name.into());
+        self
+    }
+
+    /// Sampling temperature.
+    pub fn temperature(self, temperature: f64) -> Self {
+        self.param("temperature", temperature)
+    }
+
+    /// The most tokens of an answer.
+    pub fn max_tokens(self, limit: u64) -> Self {
+        self.param("max_tokens", limit)
+    }
+
+    /// Any request parameter, by its wire name.
+    pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.params.insert(name.into(), value.into());
+        self
+    }
+
+    /// The limits on waiting. Default: connect 5 s, total 600 s.
+    pub fn timeout(mut self, timeout: Timeout) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// A limit on the whole call, in seconds.
+    pub fn timeout_secs(self, seconds: f64) -> Self {
+        let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        self.timeout(Timeout::total(limit))
+    }
+
+    /// Repetitions of a failed call. Default 2.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = Some(retries);
+        self
+    }
+
+    /// A header of each request; it replaces Loom's own of that name.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Leaves a header out that would be sent otherwise.
+    pub fn without_header(mut self, name: impl Into<String>) -> Self {
+        self.headers.push((name.into(), None));
+        self
+    }
+
+    /// A query parameter of each request.
+    pub fn query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.query.push((name.into(), value.into()));
+        self
+    }
+
+    /// Fields of each request's body; they win over Loom's own.
+    pub fn extra_body(mut self, fields: Map<String, Value>) -> Self {
+        self.extra_body.extend(fields);
+        self
+    }
+
+    /// The `loom.toml` to look endpoints up in. Default: see [`Config::find`].
+    pub fn config_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.config_file = Some(path.into());
+        self
+    }
+
+    /// Makes the LLM. No network is used.
+    ///
+    /// # Errors
+    /// `config`, naming what is wrong and what to write instead.
+    pub fn build(self) -> Result<UnifiedLlm, LlmError> {
+        self.build_with(&|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
+    }
+
+    pub(crate) fn build_with(mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<UnifiedLlm, LlmError> {
+        let provider = self.resolve_provider()?;
+        let (base, named_by) = self.resolve_base(&provider, env)?;
+        let own_base = provider.base_url.as_deref().and_then(|url| BaseUrl::parse(url).ok());
+        let at_home = own_base.as_ref().is_some_and(|own| own.same_origin(&base));
+        // A key of the environment belongs to the provider's own host, or to the URL that the environment names.
+        let key_allowed = at_home || named_by == NamedBy::Environment;
+        let key = match &self.api_key {
+            Some(key) => Some(secrecy::ExposeSecret::expose_secret(key).to_owned()),
+            None if key_allowed => provider.key_env.iter().find_map(|name| env(name)),
+            None => None,
+        };
+        let credential = match (key, &provider.auth) {
+            (None, _) => Credential::None,
+            (Some(key), Auth::Bearer) => Credential::bearer(&key),
+            (Some(key), Auth::Header(name)) => Credential::header(name.as_str(), &key),
+        };
+        let mut endpoint = Endpoint::new(base, credential, &self.headers, self.query)?;
+        endpoint.timeout = self.timeout.unwrap_or_default();
+        endpoint.retries = Retries { max: self.max_retries.unwrap_or(Retries::default().max) };
+        let model = self.model.filter(|name| !name.trim().is_empty());
+        Ok(UnifiedLlm::new(endpoint, provider, at_home, model, self.params, self.extra_body))
+    }
+
+    /// The provider, after an endpoint of `loom.toml` has filled in what was not given.
+    fn resolve_provider(&mut self) -> Result<Provider, LlmError> {
+        let name = match &self.provider {
+            Some(name) => name.clone(),
+            None if self.base_url.is_some() => provider::CUSTOM.to_owned(),
+            None => "openai".to_owned(),
+        };
+        if let Some(provider) = provider::find(&name) {
+            return Ok(provider);
+        }
+        let config = match &self.config_file {
+            Some(path) => Some(Config::load(path)?),
+            None => Config::find()?,
+        };
+        let Some(config) = config else { return Err(provider::unknown(&name, &[])) };
+        if let Some(provider) = config.provider(&name) {
+            return Ok(provider.clone());
+        }
+        let Some(endpoint) = config.endpoint(&name) else {
+            return Err(provider::unknown(&name, &config.names()));
+        };
+        let underlying = endpoint.fill(self)?;
+        match config.provider(&underlying) {
+            Some(provider) => Ok(provider.clone()),
+            None => {
+                provider::find(&underlying).ok_or_else(|| provider::unknown(&underlying, &config.names()))
+            }
+        }
+    }
+
+    fn resolve_base(
+        &self,
+        provider: &Provider,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(BaseUrl, NamedBy), LlmError> {
+        if let Some(url) = &self.base_url {
+            return Ok((BaseUrl::parse(url)?, NamedBy::Caller));
+        }
+        if let Some((name, url)) = provider.base_url_env.iter().find_map(|name| Some((name, env(name)?))) {
+            let base = BaseUrl::parse(&url).map_err(|mut error| {
+                error.message = format!("{name}: {}", error.message);
+                error
+            })?;
+            return Ok((base, NamedBy::Environment));
+        }
+        match &provider.base_url {
+            Some(url) => Ok((BaseUrl::parse(url)?, NamedBy::Provider)),
+            None => Err(LlmError::config(format!("llm={:?} needs a base_url", provider.name)).with_hint(
+                "give the address of your endpoint, such as base_url=\"http://localhost:8000/v1\"",
+            )),
+        }
+    }
+}
+
+/// Who named the base URL.
+#[derive(PartialEq, Eq)]
+enum NamedBy {
+    Caller,
+    Environment,
+    Provider,
+}
+
+impl std::fmt::Debug for LlmSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LlmSettings")
+            .field("provider", &self.provider)
+            .field(
+                "base_url",
+                &self.base_url.as_deref().and_then(|url| BaseUrl::parse(url).ok()).map(|url| url.to_string()),
+            )
+            .field("model", &self.model)
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(settings: LlmSettings, env: &[(&str, &str)]) -> Result<UnifiedLlm, LlmError> {
+        let env: std::collections::HashMap<String, String> =
+            env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        settings.build_with(&|name| env.get(name).cloned())
+    }
+
+    fn has_key(settings: LlmSettings, env: &[(&str, &str)]) -> bool {
+        build(settings, env).unwrap().endpoint().has_key()
+    }
+
+    #[test]
+    fn a_key_of_the_environment_goes_only_where_it_belongs() {
+        let openai = || LlmSettings::default().provider("openai");
+        let key = ("OPENAI_API_KEY", "sk-env");
+        assert!(has_key(openai(), &[key]));
+        assert!(has_key(openai(), &[key, ("OPENAI_BASE_URL", "https://proxy/v1")]));
+        assert!(has_key(openai().base_url("https://api.openai.com/v1"), &[key]));
+        assert!(!has_key(openai().base_url("https://evil/v1"), &[key]));
+        assert!(!has_key(
+            openai().base_url("https://evil/v1"),
+            &[key, ("OPENAI_BASE_URL", "https://proxy/v1")]
+        ));
+        assert!(!has_key(LlmSettings::default().base_url("https://evil/v1"), &[key]));
+        assert!(has_key(openai().base_url("https://evil/v1").api_key("sk-given"), &[]));
+        assert!(!has_key(openai().api_key("  "), &[key]), "an empty key is no key, not the environment's");
+    }
+
+    #[test]
+    fn the_base_url_is_the_callers_then_the_environments_then_the_providers() {
+        let base =
+            |settings, env: &[(&str, &str)]| build(settings, env).unwrap().endpoint().base_url().to_string();
+        let env = [("OPENAI_BASE_URL", "http://env/v1")];
+        assert_eq!(base(LlmSettings::default(), &[]), "https://api.openai.com/v1");
+        assert_eq!(base(LlmSettings::default(), &env), "http://env/v1");
+        assert_eq!(base(LlmSettings::default().base_url("http://given/v1"), &env), "http://given/v1");
+        let error = build(LlmSettings::default().provider("custom"), &env).unwrap_err();
+        assert!(error.to_string().contains("needs a base_url"), "{error}");
+        let error = build(LlmSettings::default(), &[("OPENAI_BASE_URL", "nonsense")]).unwrap_err();
+        assert!(error.to_string().contains("OPENAI_BASE_URL"), "{error}");
+    }
+
+    #[test]
+    fn nothing_prints_the_key() {
+        let settings = LlmSettings::default()
+            .base_url("https://h/v1")
+            .api_key("sk-secret")
+            .header("X-Token", "sk-secret");
+        let shown = format!("{settings:?} {:?}", settings.clone().build().unwrap());
+        assert!(!shown.contains("sk-secret"), "{shown}");
+    }
+}

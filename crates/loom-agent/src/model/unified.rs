@@ -1,0 +1,190 @@
+//! [`UnifiedLlm`]: the LLM for every endpoint that speaks the OpenAI chat format.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures_util::stream;
+use loom_wire::request::Spelling;
+use loom_wire::{Completion, LlmError, Request};
+use serde_json::{Map, Value};
+
+use crate::endpoint::Endpoint;
+use crate::model::call::Call;
+use crate::model::llm::{EventStream, Llm, collect};
+use crate::model::provider::Provider;
+use crate::model::settings::LlmSettings;
+
+/// An LLM behind an OpenAI-compatible endpoint. Cheap to clone; clones share what they have learnt.
+///
+/// ```
+/// let llm = loom::UnifiedLlm::builder()
+///     .provider("custom")
+///     .base_url("http://localhost:8000/v1")
+///     .model("Qwen/Qwen2-7B-Instruct")
+///     .temperature(0.7)
+///     .build()?;
+/// # Ok::<(), loom::LlmError>(())
+/// ```
+#[derive(Clone)]
+pub struct UnifiedLlm(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) provider: Provider,
+    /// The endpoint is at the provider's own address, where the provider's spelling is known.
+    at_home: bool,
+    model: Option<String>,
+    /// The model found by asking, or the one that replaced a default that the endpoint refused.
+    found_model: RwLock<Option<String>>,
+    pub(crate) params: Map<String, Value>,
+    pub(crate) extra_body: Map<String, Value>,
+}
+
+impl UnifiedLlm {
+    /// Settings to build one from.
+    pub fn builder() -> LlmSettings {
+        LlmSettings::default()
+    }
+
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        provider: Provider,
+        at_home: bool,
+        model: Option<String>,
+        params: Map<String, Value>,
+        extra_body: Map<String, Value>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            endpoint,
+            provider,
+            at_home,
+            model,
+            found_model: RwLock::default(),
+            params,
+            extra_body,
+        }))
+    }
+
+    /// The endpoint it talks to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// The provider's data.
+    pub fn provider(&self) -> &Provider {
+        &self.0.provider
+    }
+
+    /// The ids of the models that the endpoint serves.
+    ///
+    /// # Errors
+    /// As any call; `not_found` where the endpoint has no such list.
+    pub async fn models(&self) -> Result<Vec<String>, LlmError> {
+        self.0.endpoint.models().await
+    }
+
+    /// Runs a call to its end.
+    ///
+    /// # Errors
+    /// Each kind of [`ErrorKind`](crate::ErrorKind); `bad_response` if the model wrote tool arguments that are no
+    /// JSON object, with the completion as `partial`.
+    pub async fn generate(&self, mut request: Request) -> Result<Completion, LlmError> {
+        request.stream = false;
+        let completion = collect(self.stream(request)).await?;
+        match completion.tool_calls.iter().find_map(|call| Some((call, call.invalid.as_ref()?))) {
+            None => Ok(completion),
+            Some((call, why)) => Err(LlmError::bad_response(format!(
+                "the model called {:?} with arguments that cannot be used: {why}: {:?}",
+                call.name, call.arguments
+            ))
+            .with_partial(completion)),
+        }
+    }
+}
+
+impl Inner {
+    /// The model to ask for: the caller's, else the provider's default, else the one that the endpoint serves.
+    pub(crate) async fn resolve_model(&self) -> Result<String, LlmError> {
+        match self.known_model() {
+            Some(name) => Ok(name),
+            None => self.discover_model().await,
+        }
+    }
+
+    fn known_model(&self) -> Option<String> {
+        let found = || self.found_model.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.model.clone().or_else(found).or_else(|| self.provider.default_model.clone())
+    }
+
+    /// Whether the model in use is a default that the caller did not choose.
+    pub(crate) fn model_is_default(&self) -> bool {
+        self.model.is_none() && self.found_model.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Asks the endpoint what it serves and takes the only model there is.
+    pub(crate) async fn discover_model(&self) -> Result<String, LlmError> {
+        let ids = self.endpoint.models().await.map_err(|mut error| {
+            error.message = format!(
+                "no model was given, and the endpoint's list of models cannot be had: {}",
+                error.message
+            );
+            error.hint.get_or_insert_with(|| "name the model: model=\"…\"".to_owned());
+            error
+        })?;
+        match ids.as_slice() {
+            [only] => {
+                *self.found_model.write().unwrap_or_else(PoisonError::into_inner) = Some(only.clone());
+                Ok(only.clone())
+            }
+            [] => Err(LlmError::config(format!(
+                "no model was given, and {} serves none",
+                self.endpoint.base_url()
+            ))
+            .with_hint("load or pull a model on the server first")),
+            several => {
+                let shown = several.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
+                let more = several.len().saturating_sub(20);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                Err(LlmError::config(format!(
+                    "no model was given, and {} serves several: {shown}{more}",
+                    self.endpoint.base_url()
+                ))
+                .with_hint("choose one: model=\"…\""))
+            }
+        }
+    }
+
+    /// How this endpoint spells a request, as far as its provider's data says.
+    pub(crate) fn spelling(&self) -> Spelling {
+        let mut spelling = Spelling::default();
+        if self.at_home {
+            if let Some(field) = &self.provider.max_tokens_field {
+                spelling.max_tokens.clone_from(field);
+            }
+            spelling.stream_usage = self.provider.stream_usage.unwrap_or(true);
+            spelling.developer_role = self.provider.name == "openai";
+        }
+        spelling
+    }
+}
+
+impl Llm for UnifiedLlm {
+    fn model_name(&self) -> String {
+        self.0.known_model().unwrap_or_default()
+    }
+
+    fn stream(&self, request: Request) -> EventStream {
+        let call = Call::new(Arc::clone(&self.0), request);
+        Box::pin(stream::unfold(call, |mut call| async move { call.next().await.map(|event| (event, call)) }))
+    }
+}
+
+impl fmt::Debug for UnifiedLlm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnifiedLlm")
+            .field("provider", &self.0.provider.name)
+            .field("base_url", &self.0.endpoint.base_url().to_string())
+            .field("model", &self.model_name())
+            .finish_non_exhaustive()
+    }
+}

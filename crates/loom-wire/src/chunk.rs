@@ -1,0 +1,183 @@
+//! One typed, lenient pass over a chunk of a stream or over a whole answer: the two differ only in where the text is.
+//!
+//! Known fields are read, unknown ones skipped unread. A defect inside a known field is an error, with the place.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::event::Usage;
+use crate::ledger::{Ledger, Rule};
+use crate::lenient::{Arguments, Int, List, Reason, Said, Text, lenient_struct};
+
+lenient_struct! {
+    /// A chunk (`choices[].delta`) or a whole answer (`choices[].message`).
+    pub struct Chunk<'a> {
+        /// The server's id of the completion; may be empty, may change.
+        pub id: Text<'a> = "id",
+        /// The model that answers.
+        pub model: Text<'a> = "model",
+        /// The choices; `None` if the key is missing or null, which tells an answer from something else.
+        pub choices: Option<List<Choice<'a>>> = "choices",
+        /// Tokens used.
+        pub usage: Option<WireUsage> = "usage",
+        /// An error beside or instead of the rest; it wins over everything else.
+        pub error: Option<Value> = "error",
+        /// Groq's extras, which hold a usage too.
+        pub x_groq: Extras = "x_groq",
+    }
+}
+
+lenient_struct! {
+    /// Groq's extras.
+    pub struct Extras {
+        /// Tokens used.
+        pub usage: Option<WireUsage> = "usage",
+    }
+}
+
+lenient_struct! {
+    /// One of the alternatives that were asked for (`n`).
+    pub struct Choice<'a> {
+        /// Which alternative; missing means the first.
+        pub index: Int = "index",
+        /// What a chunk adds.
+        pub delta: Option<Delta<'a>> = "delta",
+        /// The whole message.
+        pub message: Option<Delta<'a>> = "message",
+        /// Why the choice ended.
+        pub finish_reason: Reason<'a> = "finish_reason",
+        /// An error of this choice (OpenRouter).
+        pub error: Option<Value> = "error",
+        /// Tokens used (Kimi puts them here).
+        pub usage: Option<WireUsage> = "usage",
+    }
+}
+
+lenient_struct! {
+    /// A message or a piece of one.
+    pub struct Delta<'a> {
+        /// The answer's text, or parts.
+        pub content: Said<'a> = "content",
+        /// Thinking (DeepSeek, SGLang, llama.cpp, Qwen, Kimi, Zhipu).
+        pub reasoning_content: Said<'a> = "reasoning_content",
+        /// Thinking (vLLM from 0.16, Ollama, Groq, OpenRouter).
+        pub reasoning: Said<'a> = "reasoning",
+        /// OpenRouter's record of the thinking, which it wants back as it is.
+        pub reasoning_details: Option<Value> = "reasoning_details",
+        /// What the model says when it refuses.
+        pub refusal: Text<'a> = "refusal",
+        /// Calls, whole or in pieces.
+        pub tool_calls: List<CallFragment<'a>> = "tool_calls",
+        /// The older form of a call; a server that sends both means one.
+        pub function_call: Option<FunctionFragment<'a>> = "function_call",
+    }
+}
+
+lenient_struct! {
+    /// A tool call or a piece of one.
+    pub struct CallFragment<'a> {
+        /// Which call of the answer.
+        pub index: Int = "index",
+        /// The call's id.
+        pub id: Text<'a> = "id",
+        /// Name and arguments.
+        pub function: FunctionFragment<'a> = "function",
+        /// The name, in servers that leave the nesting out.
+        pub name: Text<'a> = "name",
+        /// The arguments, in servers that leave the nesting out.
+        pub arguments: Arguments<'a> = "arguments",
+        /// What Gemini wants back with the call.
+        pub extra_content: Option<Value> = "extra_content",
+    }
+}
+
+lenient_struct! {
+    /// Name and arguments of a call, or a piece of them.
+    pub struct FunctionFragment<'a> {
+        /// The tool's name.
+        pub name: Text<'a> = "name",
+        /// JSON text, or the object itself.
+        pub arguments: Arguments<'a> = "arguments",
+    }
+}
+
+lenient_struct! {
+    /// Token counts.
+    pub struct WireUsage {
+        /// Tokens of the prompt.
+        pub prompt_tokens: Int = "prompt_tokens",
+        /// Tokens of the answer.
+        pub completion_tokens: Int = "completion_tokens",
+        /// All.
+        pub total_tokens: Int = "total_tokens",
+        /// OpenAI's details of the prompt.
+        pub prompt_details: UsageDetails = "prompt_tokens_details",
+        /// OpenAI's details of the answer.
+        pub completion_details: UsageDetails = "completion_tokens_details",
+        /// Cached tokens, as DeepSeek names them.
+        pub cache_hit: Int = "prompt_cache_hit_tokens",
+        /// Cached tokens, as Kimi and Together name them.
+        pub cached: Int = "cached_tokens",
+        /// Thinking, as SGLang names it.
+        pub reasoning: Int = "reasoning_tokens",
+    }
+}
+
+lenient_struct! {
+    /// Parts of a token count.
+    pub struct UsageDetails {
+        /// From the cache.
+        pub cached: Int = "cached_tokens",
+        /// Thinking.
+        pub reasoning: Int = "reasoning_tokens",
+    }
+}
+
+impl WireUsage {
+    /// The counts that can be true. Negative and odd ones are unknown and go into the ledger.
+    pub fn known(&self, ledger: &mut Ledger) -> Option<Usage> {
+        for (name, int) in [
+            ("prompt_tokens", self.prompt_tokens),
+            ("completion_tokens", self.completion_tokens),
+            ("total_tokens", self.total_tokens),
+        ] {
+            if int.is_no_count() {
+                ledger.note(Rule::UsageInvalid, name);
+            }
+        }
+        let usage = Usage {
+            prompt_tokens: self.prompt_tokens.count(),
+            completion_tokens: self.completion_tokens.count(),
+            total_tokens: self.total_tokens.count(),
+            cached_tokens: self
+                .prompt_details
+                .cached
+                .count()
+                .or_else(|| self.cache_hit.count())
+                .or_else(|| self.cached.count()),
+            reasoning_tokens: self.completion_details.reasoning.count().or_else(|| self.reasoning.count()),
+        };
+        (!usage.is_unknown()).then_some(usage)
+    }
+}
+
+/// Whether an `error` value says that something failed: `null`, `{}`, `""`, `[]` and `false` do not.
+pub fn is_error(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    }
+}
+
+/// Bytes as text; what is not UTF-8 becomes U+FFFD and is noted.
+pub fn text<'a>(bytes: &'a [u8], ledger: &mut Ledger) -> Cow<'a, str> {
+    let text = String::from_utf8_lossy(bytes);
+    if matches!(text, Cow::Owned(_)) {
+        ledger.note(Rule::InvalidUtf8, "in the answer");
+    }
+    text
+}
