@@ -1,1 +1,60 @@
-//! stub
+//! The extension module `loom._loom`: Loom's Rust core as Python sees it. Names, docstrings and types are in
+//! `python/loom/`; nothing here is meant to be imported by users.
+
+#![allow(missing_docs)] // the documentation of this module is python/loom/_loom.pyi
+
+mod awaitable;
+mod completion;
+mod convert;
+mod errors;
+mod events;
+mod llm;
+mod logging;
+mod message;
+mod run;
+mod runtime;
+
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// The providers that are known by name, as dicts.
+#[pyfunction]
+fn providers(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
+    loom::provider::builtin().iter().map(|provider| convert::to_py(py, provider)).collect()
+}
+
+/// Adds a provider for this process.
+#[pyfunction]
+fn register_provider(fields: &Bound<'_, PyDict>) -> PyResult<()> {
+    let provider = convert::from_py(fields.as_any(), "provider")?;
+    loom::provider::register(provider).map_err(|error| errors::llm_error(fields.py(), error))
+}
+
+/// Runs the command line program with these arguments and returns its exit code.
+#[pyfunction]
+fn cli_main(py: Python<'_>, args: Vec<OsString>) -> u8 {
+    py.detach(|| loom_cli::run_main(args))
+}
+
+#[pymodule]
+fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    logging::install();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<message::Message>()?;
+    module.add_class::<message::Usage>()?;
+    module.add_class::<completion::Completion>()?;
+    module.add_class::<completion::ToolCall>()?;
+    module.add_class::<completion::Collector>()?;
+    module.add_class::<llm::Llm>()?;
+    module.add_class::<events::EventStream>()?;
+    module.add_class::<run::Run>()?;
+    module.add_class::<run::Request>()?;
+    module.add_class::<run::Tools>()?;
+    module.add_function(wrap_pyfunction!(providers, module)?)?;
+    module.add_function(wrap_pyfunction!(register_provider, module)?)?;
+    module.add_function(wrap_pyfunction!(cli_main, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::is_running, module)?)?;
+    Ok(())
+}

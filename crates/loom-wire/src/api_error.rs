@@ -299,6 +299,8 @@ const BY_CODE: &[(ErrorKind, &[&str])] = &[
             "invalid_authentication_error",
             "authenticationerror",
             "api_key_invalid",
+            // LiteLLM without a database, for any key but the master's.
+            "no_db_connection",
             "1000",
             "1001",
             "1002",
@@ -398,6 +400,7 @@ const BY_WORDS: &[(ErrorKind, &[&str])] = &[
         &[
             "无可用渠道",
             "is not a valid model id",
+            "invalid model name",
             "model does not exist",
             "the supported api model names are",
             "try pulling it first",

@@ -25,6 +25,8 @@ pub struct Request {
     pub response_format: Option<Value>,
     /// Any further parameter, by its wire name (`temperature`, `max_tokens`, `stop`, `seed`, …).
     pub params: Map<String, Value>,
+    /// Fields of the body beside all these; they win over the others.
+    pub extra_body: Map<String, Value>,
     /// Whether deltas are wanted as they come. A server may still answer in one piece, or the other way round.
     pub stream: bool,
 }
@@ -106,13 +108,9 @@ impl Default for Spelling {
     }
 }
 
-/// The request as the bytes of a JSON object. Keys of `extra_body` win over the request's own.
-pub fn encode(
-    request: &Request,
-    model: &str,
-    spelling: &Spelling,
-    extra_body: &Map<String, Value>,
-) -> Result<Vec<u8>, serde_json::Error> {
+/// The request as the bytes of a JSON object.
+pub fn encode(request: &Request, model: &str, spelling: &Spelling) -> Result<Vec<u8>, serde_json::Error> {
+    let extra_body = &request.extra_body;
     let mut bytes = Vec::with_capacity(1024);
     let mut serializer = serde_json::Serializer::new(&mut bytes);
     let mut map = serializer.serialize_map(None)?;

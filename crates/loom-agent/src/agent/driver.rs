@@ -206,7 +206,7 @@ impl Driver {
         self.doing = match self.run.step(input, &self.agent.specs)? {
             Step::CallModel(request) => {
                 self.ready.push_back(AgentEvent::ModelRequest { turn: self.run.turns() });
-                let request = Request { tools: self.agent.specs.clone(), stream: self.deltas, ..request };
+                let request = Request { tools: self.agent.specs.clone(), stream: self.deltas, ..*request };
                 Doing::Model(self.agent.llm.stream(request), Box::default())
             }
             Step::CallTools(calls) => Doing::Tools(self.start_tools(calls), Vec::new()),

@@ -52,7 +52,7 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Ask the model. The tools, their choice and the format are the driver's to add.
-    CallModel(Request),
+    CallModel(Box<Request>),
     /// Run these calls, at once if they can be.
     CallTools(Vec<ToolCall>),
     /// The answer.
@@ -121,7 +121,7 @@ impl Run {
             return Err(AgentError::Recursion { limit: self.max_turns, transcript: self.messages.clone() });
         }
         self.turns += 1;
-        Ok(Step::CallModel(Request { messages: self.messages.clone(), ..Request::default() }))
+        Ok(Step::CallModel(Box::new(Request { messages: self.messages.clone(), ..Request::default() })))
     }
 
     fn take_completion(&mut self, completion: Completion, tools: &[ToolSpec]) -> Result<Step, AgentError> {

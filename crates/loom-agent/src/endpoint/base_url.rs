@@ -37,6 +37,9 @@ impl BaseUrl {
                 with_scheme(rest)
             ));
         }
+        if rest.starts_with('/') {
+            return refuse("the host is missing".to_owned());
+        }
         let mut url = match Url::parse(trimmed) {
             Ok(url) => url,
             Err(error) => return refuse(format!("it cannot be read: {error}")),
@@ -192,6 +195,7 @@ mod tests {
             ("http://h/a/../v1", "\"..\""),
             ("http://h/v1\r\nX: y", "control characters"),
             ("http://", "cannot be read"),
+            ("https:///v1", "host is missing"),
         ] {
             let error = BaseUrl::parse(text).unwrap_err();
             assert!(error.to_string().contains(fix), "{text}: {error}");

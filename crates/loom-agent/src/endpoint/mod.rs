@@ -98,6 +98,12 @@ impl Endpoint {
         &self.base
     }
 
+    /// Takes the key out of an error that quotes it.
+    pub(crate) fn scrub(&self, mut error: LlmError) -> LlmError {
+        self.credential.scrub(&mut error);
+        error
+    }
+
     /// Whether a key is sent.
     pub fn has_key(&self) -> bool {
         !self.credential.is_none()
@@ -136,6 +142,10 @@ impl Endpoint {
     /// # Errors
     /// As any call; `bad_response` if the answer is no list of models.
     pub async fn models(&self) -> Result<Vec<String>, LlmError> {
+        self.find_models().await.map_err(|error| self.scrub(error))
+    }
+
+    async fn find_models(&self) -> Result<Vec<String>, LlmError> {
         let base = self.current_base();
         match self.models_at(&base).await {
             Ok(ids) => Ok(ids),
@@ -296,7 +306,10 @@ impl Answer {
         let mut error = api_error::from_http(self.response.status().as_u16(), &body);
         let (should_retry, retry_after) =
             retry::advice(self.response.headers(), std::time::SystemTime::now());
-        error.retryable = should_retry.unwrap_or(error.retryable);
+        // The server's word counts, but no waiting refills an account.
+        if error.kind != loom_wire::ErrorKind::Quota {
+            error.retryable = should_retry.unwrap_or(error.retryable);
+        }
         error.retry_after = retry_after;
         error.request_id = self.request_id.take();
         error.url = Some(self.url.clone());

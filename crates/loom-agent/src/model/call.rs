@@ -45,11 +45,20 @@ struct Reading {
 #[derive(Default)]
 struct Changes(Vec<(Rule, String)>);
 
+impl Changes {
+    fn path(&mut self, given: &BaseUrl, used: &BaseUrl) {
+        self.0.push((Rule::PathAdapted, format!("{used} answers, {given} does not")));
+    }
+}
+
 impl Call {
     pub(crate) fn new(llm: Arc<Inner>, mut request: Request) -> Self {
         let mut params = llm.params.clone();
         params.append(&mut request.params);
         request.params = params;
+        let mut extra_body = llm.extra_body.clone();
+        extra_body.append(&mut request.extra_body);
+        request.extra_body = extra_body;
         let clocks = Clocks::start(llm.endpoint.timeout);
         Self { llm, request, clocks, state: State::Fresh, ready: VecDeque::new(), decoded: Vec::new() }
     }
@@ -76,7 +85,7 @@ impl Call {
             self.state = match result {
                 Ok(reading) if reading.decoder.is_done() => State::Over,
                 Ok(reading) => State::Reading(reading),
-                Err(error) => State::Failed(error),
+                Err(error) => State::Failed(self.llm.endpoint.scrub(error)),
             };
         }
     }
@@ -90,7 +99,11 @@ impl Call {
             lesson.apply(&mut spelling);
         }
         let mut changes = Changes::default();
+        let given = self.llm.endpoint.base_url();
         let mut base = self.llm.endpoint.current_base();
+        if base != *given {
+            changes.path(given, &base);
+        }
         let (mut attempts, mut failures) = (0, 0);
         let mut first_path_error: Option<LlmError> = None;
         loop {
@@ -103,7 +116,7 @@ impl Call {
                     }
                     return Ok(reading);
                 }
-                Err(error) => error,
+                Err(error) => self.llm.endpoint.scrub(error),
             };
             error.attempts = attempts;
             self.decoded.clear();
@@ -120,7 +133,7 @@ impl Call {
                 continue;
             }
             if let Some(other) = self.llm.endpoint.alternative().filter(|_| is_wrong_path(&error)) {
-                changes.0.push((Rule::PathAdapted, format!("{other} answered instead of {base}")));
+                changes.path(&base, &other);
                 base = other;
                 first_path_error = Some(error);
                 continue;
@@ -137,13 +150,13 @@ impl Call {
             if self.clocks.left().is_some_and(|left| left <= wait) {
                 return Err(explained(error, &self.llm));
             }
-            tracing::info!(target: "loom", attempt = attempts, wait_s = wait.as_secs_f64(), kind = %error.kind, "retrying: {}", error.message);
+            tracing::info!(target: "loom", attempt = attempts, wait_s = wait.as_secs_f64(), kind = %error.kind, "retrying");
             tokio::time::sleep(wait).await;
         }
     }
 
     fn encode(&self, model: &str, spelling: &Spelling) -> Result<Bytes, LlmError> {
-        request::encode(&self.request, model, spelling, &self.llm.extra_body)
+        request::encode(&self.request, model, spelling)
             .map(Bytes::from)
             .map_err(|error| LlmError::config(format!("the request cannot be written as JSON: {error}")))
     }

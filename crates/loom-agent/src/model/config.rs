@@ -72,6 +72,19 @@ enum Key {
     Command { command: String },
 }
 
+/// Where the key of an endpoint comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource<'a> {
+    /// No key is named; the provider's variables count, at the provider's own address.
+    None,
+    /// The key stands in the file.
+    File,
+    /// This environment variable.
+    Variable(&'a str),
+    /// A command prints it.
+    Command,
+}
+
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum TimeoutConfig {
@@ -162,6 +175,31 @@ impl Config {
 }
 
 impl EndpointConfig {
+    /// The provider's name, if one is given.
+    pub fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
+    }
+
+    /// The base URL, if one is given.
+    pub fn base_url(&self) -> Option<&str> {
+        self.base_url.as_deref()
+    }
+
+    /// The model, if one is given.
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// Where the key comes from.
+    pub fn key_source(&self) -> KeySource<'_> {
+        match &self.api_key {
+            None => KeySource::None,
+            Some(Key::Itself(_)) => KeySource::File,
+            Some(Key::Env { env }) => KeySource::Variable(env),
+            Some(Key::Command { .. }) => KeySource::Command,
+        }
+    }
+
     /// Fills what `settings` leave open and returns the provider's name.
     pub(crate) fn fill(&self, settings: &mut LlmSettings) -> Result<String, LlmError> {
         // The key of the file belongs to the address of the file.

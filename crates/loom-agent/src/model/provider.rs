@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
 use loom_wire::LlmError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a kind of endpoint is and what it expects. A provider is data: everything here is a default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Provider {
@@ -40,7 +40,7 @@ pub struct Provider {
 }
 
 /// How a key is sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
     /// `Authorization: Bearer KEY`.

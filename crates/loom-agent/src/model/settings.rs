@@ -15,6 +15,8 @@ use crate::model::unified::UnifiedLlm;
 #[must_use]
 pub struct LlmSettings {
     pub(crate) provider: Option<String>,
+    /// `provider` is an endpoint of `loom.toml`, even if a provider has the same name.
+    pub(crate) is_endpoint: bool,
     pub(crate) api_key: Option<secrecy::SecretString>,
     pub(crate) base_url: Option<String>,
     pub(crate) model: Option<String>,
@@ -32,6 +34,14 @@ impl LlmSettings {
     /// Default: `custom` if a base URL is given, else `openai`.
     pub fn provider(mut self, name: impl Into<String>) -> Self {
         self.provider = Some(name.into());
+        self.is_endpoint = false;
+        self
+    }
+
+    /// An endpoint of `loom.toml`, even if a provider has the same name.
+    pub fn endpoint(mut self, name: impl Into<String>) -> Self {
+        self.provider = Some(name.into());
+        self.is_endpoint = true;
         self
     }
 
@@ -156,7 +166,7 @@ impl LlmSettings {
             None if self.base_url.is_some() => provider::CUSTOM.to_owned(),
             None => "openai".to_owned(),
         };
-        if let Some(provider) = provider::find(&name) {
+        if let Some(provider) = provider::find(&name).filter(|_| !self.is_endpoint) {
             return Ok(provider);
         }
         let config = match &self.config_file {
@@ -164,7 +174,7 @@ impl LlmSettings {
             None => Config::find()?,
         };
         let Some(config) = config else { return Err(provider::unknown(&name, &[])) };
-        if let Some(provider) = config.provider(&name) {
+        if let Some(provider) = config.provider(&name).filter(|_| !self.is_endpoint) {
             return Ok(provider.clone());
         }
         let Some(endpoint) = config.endpoint(&name) else {

@@ -1,0 +1,249 @@
+//! Waiting from Python for what Rust's threads do, in the caller's own task.
+//!
+//! An awaitable that has its value does not visit the event loop. One that has to wait makes a future of the running
+//! loop and is woken once, however much has arrived.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple};
+
+/// Wakes a future of an event loop, from any thread.
+pub(crate) struct Waker {
+    event_loop: Py<PyAny>,
+    future: Py<PyAny>,
+}
+
+impl Waker {
+    /// A new future of the running loop, and what wakes it.
+    pub(crate) fn new(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, Self)> {
+        static GET_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let get_loop = GET_LOOP
+            .get_or_try_init(py, || py.import("asyncio")?.getattr("get_running_loop").map(Bound::unbind))?;
+        let event_loop = get_loop.bind(py).call0()?;
+        let future = event_loop.call_method0("create_future")?;
+        let waker = Self { event_loop: event_loop.unbind(), future: future.clone().unbind() };
+        Ok((future, waker))
+    }
+
+    pub(crate) fn wake(self, py: Python<'_>) {
+        let wake = Wake(self.future);
+        // A loop that is closed has nobody waiting any more.
+        let _ = self.event_loop.call_method1(py, "call_soon_threadsafe", (wake,));
+    }
+}
+
+/// What the loop calls: resolves the future unless it was cancelled meanwhile.
+#[pyclass(frozen, module = "loom._loom")]
+struct Wake(Py<PyAny>);
+
+#[pymethods]
+impl Wake {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let future = self.0.bind(py);
+        if !future.call_method0("done")?.is_truthy()? {
+            future.call_method1("set_result", (py.None(),))?;
+        }
+        Ok(())
+    }
+}
+
+/// Something that can be waited for: has its value, fails, or says how to wait.
+pub(crate) trait Source: Send + Sync {
+    /// The value if it is there; `None` if there is more to wait for. `register` is called in that case with the lock
+    /// held that guards the value, so that no wake-up is lost.
+    fn poll(
+        &self,
+        py: Python<'_>,
+        register: &mut dyn FnMut() -> PyResult<Waker>,
+    ) -> PyResult<Option<Py<PyAny>>>;
+
+    /// Nobody waits any more: what is under way ends.
+    fn cancel(&self);
+}
+
+/// The awaitable. Awaits in the caller's task, any number of times until the value is there.
+#[pyclass(module = "loom._loom")]
+pub(crate) struct Awaitable {
+    source: Arc<dyn Source>,
+    /// The iterator of the loop's future while waiting.
+    waiting: Option<Py<PyAny>>,
+}
+
+impl Awaitable {
+    pub(crate) fn new(source: Arc<dyn Source>) -> Self {
+        Self { source, waiting: None }
+    }
+
+    /// Hands the loop's future to the loop, until the value is there.
+    fn advance<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        loop {
+            if let Some(waiting) = &self.waiting {
+                match waiting.bind(py).call_method0("__next__") {
+                    Ok(future) => return Ok(future),
+                    Err(stop) if stop.is_instance_of::<PyStopIteration>(py) => self.waiting = None,
+                    Err(error) => {
+                        self.cancel();
+                        return Err(error);
+                    }
+                }
+            }
+            let mut future = None;
+            let found = self.source.poll(py, &mut || {
+                let (made, waker) = Waker::new(py)?;
+                future = Some(made.unbind());
+                Ok(waker)
+            })?;
+            if let Some(value) = found {
+                return Err(stop_iteration(py, value));
+            }
+            let Some(future) = future else {
+                return Err(PyRuntimeError::new_err("nothing to wait for"));
+            };
+            self.waiting = Some(future.bind(py).call_method0("__await__")?.unbind());
+        }
+    }
+
+    fn cancel(&mut self) {
+        self.waiting = None;
+        self.source.cancel();
+    }
+}
+
+/// A tuple's value would be unpacked by `StopIteration`, so the value is wrapped in one.
+fn stop_iteration(py: Python<'_>, value: Py<PyAny>) -> PyErr {
+    match PyTuple::new(py, [value]) {
+        Ok(args) => PyStopIteration::new_err(args.unbind()),
+        Err(error) => error,
+    }
+}
+
+#[pymethods]
+impl Awaitable {
+    fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.advance(py)
+    }
+
+    /// As a generator's: awaiting tasks resume with `send(None)`.
+    fn send<'py>(&mut self, py: Python<'py>, _value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.advance(py)
+    }
+
+    /// A cancelled task ends what it waits for.
+    #[pyo3(signature = (kind, value = None, traceback = None))]
+    fn throw<'py>(
+        &mut self,
+        py: Python<'py>,
+        kind: Bound<'py, PyAny>,
+        value: Option<Bound<'py, PyAny>>,
+        traceback: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = traceback;
+        self.cancel();
+        let exception = match value.filter(|value| !value.is_none()) {
+            Some(value) => value,
+            None if kind.is_instance_of::<pyo3::types::PyType>() => kind.call0()?,
+            None => kind,
+        };
+        let _ = py;
+        Err(PyErr::from_value(exception))
+    }
+
+    fn close(&mut self) {
+        self.cancel();
+    }
+}
+
+/// Turns what a call brought into what Python gets, with the interpreter held.
+type IntoPython<T> = Box<dyn FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send>;
+
+/// One result of work on Rust's threads.
+pub(crate) struct Job<T> {
+    state: Mutex<JobState<T>>,
+    task: Mutex<Option<tokio::task::AbortHandle>>,
+}
+
+struct JobState<T> {
+    result: Option<T>,
+    convert: Option<IntoPython<T>>,
+    waker: Option<Waker>,
+}
+
+impl<T: Send + 'static> Job<T> {
+    /// Starts `work` and returns what waits for it.
+    pub(crate) fn start(
+        py: Python<'_>,
+        work: impl Future<Output = T> + Send + 'static,
+        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> PyResult<Awaitable> {
+        let state = JobState { result: None, convert: Some(Box::new(convert)), waker: None };
+        let job = Arc::new(Self { state: Mutex::new(state), task: Mutex::new(None) });
+        let shared = Arc::clone(&job);
+        let task = crate::runtime::runtime(py)?.spawn(async move {
+            let result = work.await;
+            let waker = {
+                let mut state = shared.lock();
+                state.result = Some(result);
+                state.waker.take()
+            };
+            if let Some(waker) = waker {
+                crate::runtime::attach(|py| waker.wake(py));
+            }
+        });
+        *job.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        Ok(Awaitable::new(job))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, JobState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Send + 'static> Source for Job<T> {
+    fn poll(
+        &self,
+        py: Python<'_>,
+        register: &mut dyn FnMut() -> PyResult<Waker>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let mut state = self.lock();
+        let Some(result) = state.result.take() else {
+            state.waker = Some(register()?);
+            return Ok(None);
+        };
+        let convert = state.convert.take();
+        drop(state);
+        match convert {
+            Some(convert) => convert(py, result).map(Some),
+            None => Err(PyRuntimeError::new_err("this was awaited already")),
+        }
+    }
+
+    fn cancel(&self) {
+        if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+}
+
+impl<T> Drop for Job<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+}
+
+/// An interned name.
+pub(crate) fn name<'py>(py: Python<'py>, text: &'static str) -> Bound<'py, PyString> {
+    PyString::intern(py, text)
+}

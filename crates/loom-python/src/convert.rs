@@ -1,0 +1,91 @@
+//! Values between Python and Rust.
+
+use std::sync::Arc;
+
+use loom::ToolSpec;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::message::Message;
+use crate::run::Request;
+
+pub(crate) fn to_py<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
+    pythonize::pythonize(py, value).map_err(Into::into)
+}
+
+/// A Python value as `T`; the error names what it was given for.
+pub(crate) fn from_py<T: DeserializeOwned>(value: &Bound<'_, PyAny>, what: &str) -> PyResult<T> {
+    pythonize::depythonize(value).map_err(|error| PyTypeError::new_err(format!("{what}: {error}")))
+}
+
+/// A dict of parameters without the ones that are `None`: in Python that is how "not set" is written.
+pub(crate) fn params(dict: Option<&Bound<'_, PyDict>>) -> PyResult<Map<String, Value>> {
+    let mut params = Map::new();
+    for (name, value) in dict.into_iter().flat_map(|dict| dict.iter()) {
+        if !value.is_none() {
+            let name: String = name.extract()?;
+            let value = from_py(&value, &name)?;
+            params.insert(name, value);
+        }
+    }
+    Ok(params)
+}
+
+/// Messages: a text, a message, a dict in OpenAI's form, or a sequence of those.
+pub(crate) fn messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<loom::Message>>> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(vec![Arc::new(loom::Message::user(&*text.to_cow()?))]);
+    }
+    if value.is_instance_of::<Message>() || value.is_instance_of::<PyDict>() {
+        return Ok(vec![message(value)?]);
+    }
+    if let Ok(request) = value.cast::<Request>() {
+        return Ok(request.get().0.messages.clone());
+    }
+    let wrong = |_| {
+        PyTypeError::new_err(format!(
+            "messages are a str, a Message, a dict with role and content, or a list of those, not {}",
+            value.get_type().name().map_or_else(|_| "this".to_owned(), |name| name.to_string())
+        ))
+    };
+    value.try_iter().map_err(wrong)?.map(|item| message(&item?)).collect()
+}
+
+fn message(value: &Bound<'_, PyAny>) -> PyResult<Arc<loom::Message>> {
+    if let Ok(message) = value.cast::<Message>() {
+        return Ok(Arc::clone(&message.get().0));
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(Arc::new(loom::Message::user(&*text.to_cow()?)));
+    }
+    if !value.is_instance_of::<PyDict>() && value.hasattr("role")? && value.hasattr("content")? {
+        // Messages of other libraries: what they have in common.
+        let dict = PyDict::new(value.py());
+        for name in ["role", "content", "name", "tool_calls", "tool_call_id"] {
+            if let Some(field) = value.getattr_opt(name)?.filter(|field| !field.is_none()) {
+                dict.set_item(name, field)?;
+            }
+        }
+        return from_py(dict.as_any(), "message").map(Arc::new);
+    }
+    from_py(value, "message").map(Arc::new)
+}
+
+/// Tools as a list of dicts in OpenAI's form or the flat one; objects may give theirs by `to_schema()`.
+pub(crate) fn tools(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<ToolSpec>> {
+    let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(Vec::new()) };
+    value
+        .try_iter()?
+        .map(|item| {
+            let item = item?;
+            match item.getattr_opt("to_schema")? {
+                Some(schema) => from_py(&schema.call0()?, "tools"),
+                None => from_py(&item, "tools"),
+            }
+        })
+        .collect()
+}

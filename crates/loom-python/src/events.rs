@@ -1,0 +1,220 @@
+//! The stream of a model call as Python's async iterator.
+//!
+//! The socket is read on Rust's threads. What has arrived together is handed over together: the first `__anext__`
+//! takes all of it, the following ones find it there. At most [`MAX_READY`] events wait for a slow consumer; then the
+//! socket is not read any further, which slows the server down.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{FutureExt, StreamExt};
+use loom::{Event, EventStream as RustStream, Llm, LlmError, UnifiedLlm};
+use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::sync::Notify;
+
+use crate::awaitable::{Awaitable, Job, Source, Waker, name};
+use crate::completion::Completion;
+use crate::{convert, errors, runtime};
+
+/// The most events that wait to be taken.
+const MAX_READY: usize = 256;
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is room again, or nobody listens any more.
+    room: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Event>,
+    /// The sum of all events, those still waiting included.
+    sum: loom::Completion,
+    error: Option<LlmError>,
+    ended: bool,
+    cancelled: bool,
+    waker: Option<Waker>,
+    start: Option<(UnifiedLlm, loom::Request)>,
+    task: Option<tokio::task::AbortHandle>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the call to its end, as far ahead as there is room.
+    async fn pump(self: Arc<Self>, mut events: RustStream) {
+        let mut batch = Vec::new();
+        let mut ended = false;
+        while !ended {
+            match events.next().await {
+                Some(event) => batch.push(event),
+                None => ended = true,
+            }
+            // Whatever has arrived with it goes along.
+            while !ended && batch.len() < MAX_READY {
+                match events.next().now_or_never() {
+                    Some(Some(event)) => batch.push(event),
+                    Some(None) => ended = true,
+                    None => break,
+                }
+            }
+            self.hand_over(&mut batch, ended);
+            loop {
+                let room = self.room.notified();
+                {
+                    let state = self.lock();
+                    if state.cancelled {
+                        return;
+                    }
+                    if state.ready.len() < MAX_READY {
+                        break;
+                    }
+                }
+                room.await;
+            }
+        }
+    }
+
+    fn hand_over(&self, batch: &mut Vec<Result<Event, LlmError>>, ended: bool) {
+        let waker = {
+            let mut state = self.lock();
+            for event in batch.drain(..) {
+                match event {
+                    Ok(event) => {
+                        state.sum.absorb(&event);
+                        state.ready.push_back(event);
+                    }
+                    Err(error) => {
+                        state.error = Some(error);
+                        state.ended = true;
+                    }
+                }
+            }
+            state.ended |= ended;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            runtime::attach(|py| waker.wake(py));
+        }
+    }
+}
+
+impl Source for Shared {
+    fn poll(
+        &self,
+        py: Python<'_>,
+        register: &mut dyn FnMut() -> PyResult<Waker>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let mut state = self.lock();
+        if let Some(event) = state.ready.pop_front() {
+            if state.ready.len() == MAX_READY / 2 {
+                self.room.notify_one();
+            }
+            drop(state);
+            return event_dict(py, event).map(|dict| Some(dict.into_any().unbind()));
+        }
+        if let Some(error) = state.error.take() {
+            drop(state);
+            return Err(errors::llm_error(py, error));
+        }
+        if state.ended || state.cancelled {
+            return Err(PyStopAsyncIteration::new_err(()));
+        }
+        state.waker = Some(register()?);
+        Ok(None)
+    }
+
+    fn cancel(&self) {
+        let mut state = self.lock();
+        state.cancelled = true;
+        state.start = None;
+        state.ready.clear();
+        if let Some(task) = state.task.take() {
+            task.abort();
+        }
+    }
+}
+
+#[pyclass(module = "loom._loom")]
+pub(crate) struct EventStream {
+    shared: Arc<Shared>,
+    started: bool,
+}
+
+impl EventStream {
+    /// A stream that begins when it is first asked for an event.
+    pub(crate) fn new(llm: UnifiedLlm, request: loom::Request) -> Self {
+        let state = State { start: Some((llm, request)), ..State::default() };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), room: Notify::new() }), started: false }
+    }
+
+    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.started = true;
+        let Some((llm, request)) = self.shared.lock().start.take() else { return Ok(()) };
+        let runtime = runtime::runtime(py)?;
+        let shared = Arc::clone(&self.shared);
+        let task = runtime.spawn(async move { shared.pump(llm.stream(request)).await });
+        self.shared.lock().task = Some(task.abort_handle());
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl EventStream {
+    fn __aiter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __anext__(&mut self, py: Python<'_>) -> PyResult<Awaitable> {
+        if !self.started {
+            self.start(py)?;
+        }
+        Ok(Awaitable::new(Arc::clone(&self.shared) as Arc<dyn Source>))
+    }
+
+    /// The sum of the events that have arrived.
+    fn completion(&self) -> Completion {
+        Completion(self.shared.lock().sum.clone())
+    }
+
+    /// Ends the call and closes its connection.
+    fn aclose(&self, py: Python<'_>) -> PyResult<Awaitable> {
+        self.shared.cancel();
+        Job::start(py, async {}, |py, ()| Ok(py.None()))
+    }
+
+    fn __aenter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Awaitable> {
+        let slf = slf.into_any();
+        Job::start(py, async {}, move |_, ()| Ok(slf))
+    }
+
+    #[pyo3(signature = (*_args))]
+    fn __aexit__(&self, py: Python<'_>, _args: &Bound<'_, PyAny>) -> PyResult<Awaitable> {
+        self.aclose(py)
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.shared.cancel();
+    }
+}
+
+/// An event as the dict that adapters yield, too.
+pub(crate) fn event_dict<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let text = |kind: &'static str, content: String| -> PyResult<()> {
+        dict.set_item(name(py, "type"), name(py, kind))?;
+        dict.set_item(name(py, "content"), content)
+    };
+    match event {
+        Event::ContentDelta { content } => text("content_delta", content)?,
+        Event::ReasoningDelta { content } => text("reasoning_delta", content)?,
+        other => return convert::to_py(py, &other)?.cast_into::<PyDict>().map_err(Into::into),
+    }
+    Ok(dict)
+}

@@ -1,0 +1,215 @@
+//! `Llm`: the built-in LLM.
+
+use std::time::Duration;
+
+use loom::{LlmSettings, Timeout, ToolChoice, UnifiedLlm};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::awaitable::{Awaitable, Job};
+use crate::completion::Completion;
+use crate::events::EventStream;
+use crate::run::Tools;
+use crate::{convert, errors};
+
+#[pyclass(frozen, module = "loom._loom")]
+pub(crate) struct Llm(UnifiedLlm);
+
+#[pymethods]
+impl Llm {
+    #[new]
+    #[pyo3(signature = (
+        provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
+        default_headers = None, default_query = None, extra_body = None, params = None
+    ))]
+    #[allow(clippy::too_many_arguments)] // the names are openai-python's
+    fn new(
+        py: Python<'_>,
+        provider: Option<String>,
+        api_key: Option<String>,
+        base_url: Option<String>,
+        model: Option<String>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        max_retries: Option<u32>,
+        default_headers: Option<&Bound<'_, PyDict>>,
+        default_query: Option<&Bound<'_, PyDict>>,
+        extra_body: Option<&Bound<'_, PyDict>>,
+        params: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let mut settings = LlmSettings::default();
+        if let Some(name) = provider {
+            settings = settings.provider(name);
+        }
+        if let Some(key) = api_key {
+            settings = settings.api_key(key);
+        }
+        if let Some(url) = base_url {
+            settings = settings.base_url(url);
+        }
+        if let Some(name) = model {
+            settings = settings.model(name);
+        }
+        if let Some(timeout) = timeout {
+            settings = settings.timeout(extract_timeout(timeout)?);
+        }
+        if let Some(retries) = max_retries {
+            settings = settings.max_retries(retries);
+        }
+        for (name, value) in default_headers.into_iter().flat_map(|headers| headers.iter()) {
+            let name: String = name.extract()?;
+            settings = match value.is_none() {
+                true => settings.without_header(name),
+                false => settings.header(name, text_of(&value)?),
+            };
+        }
+        for (name, value) in default_query.into_iter().flat_map(|query| query.iter()) {
+            if !value.is_none() {
+                settings = settings.query(name.extract::<String>()?, text_of(&value)?);
+            }
+        }
+        for (name, value) in convert::params(params)? {
+            settings = settings.param(name, value);
+        }
+        if let Some(fields) = extra_body {
+            settings = settings.extra_body(convert::from_py(fields.as_any(), "extra_body")?);
+        }
+        settings.build().map(Self).map_err(|error| errors::llm_error(py, error))
+    }
+
+    #[getter]
+    fn model_name(&self) -> String {
+        loom::Llm::model_name(&self.0)
+    }
+
+    #[getter]
+    fn base_url(&self) -> String {
+        self.0.endpoint().base_url().to_string()
+    }
+
+    #[getter]
+    fn provider(&self) -> &str {
+        &self.0.provider().name
+    }
+
+    /// The events of a call; `deltas` says whether they are wanted as they come.
+    #[pyo3(signature = (messages, tools = None, response_format = None, tool_choice = None, params = None, deltas = true))]
+    fn stream(
+        &self,
+        messages: &Bound<'_, PyAny>,
+        tools: Option<&Bound<'_, PyAny>>,
+        response_format: Option<&Bound<'_, PyAny>>,
+        tool_choice: Option<&Bound<'_, PyAny>>,
+        params: Option<&Bound<'_, PyDict>>,
+        deltas: bool,
+    ) -> PyResult<EventStream> {
+        let request = request(messages, tools, response_format, tool_choice, params, deltas)?;
+        Ok(EventStream::new(self.0.clone(), request))
+    }
+
+    /// The completion of a call. `checked`: invalid tool arguments are an error.
+    #[pyo3(signature = (messages, tools = None, response_format = None, tool_choice = None, params = None, checked = true))]
+    fn generate(
+        &self,
+        py: Python<'_>,
+        messages: &Bound<'_, PyAny>,
+        tools: Option<&Bound<'_, PyAny>>,
+        response_format: Option<&Bound<'_, PyAny>>,
+        tool_choice: Option<&Bound<'_, PyAny>>,
+        params: Option<&Bound<'_, PyDict>>,
+        checked: bool,
+    ) -> PyResult<Awaitable> {
+        let request = request(messages, tools, response_format, tool_choice, params, false)?;
+        let llm = self.0.clone();
+        let work = async move {
+            if checked {
+                llm.generate(request).await
+            } else {
+                loom::collect(loom::Llm::stream(&llm, request)).await
+            }
+        };
+        Job::start(py, work, |py, result| match result {
+            Ok(completion) => Ok(Py::new(py, Completion(completion))?.into_any()),
+            Err(error) => Err(errors::llm_error(py, error)),
+        })
+    }
+
+    /// The ids of the models that the endpoint serves.
+    fn models(&self, py: Python<'_>) -> PyResult<Awaitable> {
+        let llm = self.0.clone();
+        Job::start(py, async move { llm.models().await }, |py, result| match result {
+            Ok(ids) => Ok(ids.into_pyobject(py)?.into_any().unbind()),
+            Err(error) => Err(errors::llm_error(py, error)),
+        })
+    }
+}
+
+/// A value that is not `None`.
+fn given<'a, 'py>(value: Option<&'a Bound<'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
+    value.filter(|value| !value.is_none())
+}
+
+fn request(
+    messages: &Bound<'_, PyAny>,
+    tools: Option<&Bound<'_, PyAny>>,
+    response_format: Option<&Bound<'_, PyAny>>,
+    tool_choice: Option<&Bound<'_, PyAny>>,
+    params: Option<&Bound<'_, PyDict>>,
+    stream: bool,
+) -> PyResult<loom::Request> {
+    let tools = match given(tools) {
+        None => Vec::new(),
+        Some(tools) => match tools.cast::<Tools>() {
+            Ok(tools) => tools.get().0.clone(),
+            Err(_) => convert::tools(Some(tools))?,
+        },
+    };
+    let mut params = convert::params(params)?;
+    let extra_body = match params.shift_remove("extra_body") {
+        None => serde_json::Map::new(),
+        Some(serde_json::Value::Object(fields)) => fields,
+        Some(_) => return Err(PyTypeError::new_err("extra_body is a dict")),
+    };
+    Ok(loom::Request {
+        messages: convert::messages(messages)?,
+        tools,
+        tool_choice: given(tool_choice)
+            .map(|choice| convert::from_py::<ToolChoice>(choice, "tool_choice"))
+            .transpose()?,
+        response_format: given(response_format)
+            .map(|format| convert::from_py(format, "response_format"))
+            .transpose()?,
+        params,
+        extra_body,
+        stream,
+    })
+}
+
+/// Seconds for the whole call, or an object with `connect`, `first_token`, `idle` and `total`.
+fn extract_timeout(value: &Bound<'_, PyAny>) -> PyResult<Timeout> {
+    if let Ok(seconds) = value.extract::<f64>() {
+        return Ok(Timeout::total(duration(seconds, "timeout")?));
+    }
+    let clock = |name: &str| -> PyResult<Option<Duration>> {
+        let wrong = |_| PyTypeError::new_err("timeout is a number of seconds or a loom.Timeout");
+        let field = value.getattr(name).map_err(wrong)?;
+        field.extract::<Option<f64>>()?.map(|seconds| duration(seconds, name)).transpose()
+    };
+    Ok(Timeout {
+        connect: clock("connect")?,
+        first_token: clock("first_token")?,
+        idle: clock("idle")?,
+        total: clock("total")?,
+    })
+}
+
+fn duration(seconds: f64, name: &str) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|limit| !limit.is_zero())
+        .ok_or_else(|| PyValueError::new_err(format!("{name}: {seconds} is not a number of seconds above 0")))
+}
+
+fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    value.str()?.extract()
+}

@@ -1,0 +1,69 @@
+//! The tokio runtime that reads the sockets: started by the first call, one for the process.
+//!
+//! Threads do not survive a fork, so a forked child makes its own. At exit no thread may ask for the interpreter any
+//! more: [`attach`] is the only way from a Rust thread into Python, and it closes.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+static RUNTIME: Mutex<Option<(u32, &'static Runtime)>> = Mutex::new(None);
+static CLOSING: AtomicBool = AtomicBool::new(false);
+static ATTACHED: AtomicUsize = AtomicUsize::new(0);
+
+/// The runtime of this process.
+pub(crate) fn runtime(py: Python<'_>) -> PyResult<&'static Runtime> {
+    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let process = std::process::id();
+    if let Some((owner, runtime)) = *slot
+        && owner == process
+    {
+        return Ok(runtime);
+    }
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
+        .thread_name("loom")
+        .enable_all()
+        .build()
+        .map_err(|error| PyRuntimeError::new_err(format!("Loom's threads cannot be started: {error}")))?;
+    // Never dropped: a parent's runtime must not be torn down in a forked child, whose threads are gone.
+    let runtime: &'static Runtime = Box::leak(Box::new(runtime));
+    *slot = Some((process, runtime));
+    CLOSING.store(false, Ordering::SeqCst);
+    let close = pyo3::wrap_pyfunction!(close, py)?;
+    py.import("atexit")?.call_method1("register", (close,))?;
+    Ok(runtime)
+}
+
+/// Whether the runtime has been started in this process.
+#[pyfunction]
+pub(crate) fn is_running() -> bool {
+    let slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    slot.is_some_and(|(owner, _)| owner == std::process::id())
+}
+
+/// Runs `work` with the interpreter, from a thread of the runtime; nothing once the interpreter is going down.
+pub(crate) fn attach(work: impl FnOnce(Python<'_>)) {
+    ATTACHED.fetch_add(1, Ordering::SeqCst);
+    if !CLOSING.load(Ordering::SeqCst) {
+        Python::try_attach(work);
+    }
+    ATTACHED.fetch_sub(1, Ordering::SeqCst);
+}
+
+#[pyfunction]
+fn close(py: Python<'_>) {
+    CLOSING.store(true, Ordering::SeqCst);
+    // Those that are inside get the interpreter while this thread lets go of it.
+    py.detach(|| {
+        for _ in 0..1000 {
+            if ATTACHED.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
+}

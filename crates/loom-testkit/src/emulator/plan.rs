@@ -1,0 +1,174 @@
+//! What to say: words, JSON or tool calls, as the request alone decides.
+
+use serde_json::{Value, json};
+
+use super::history::{is_from, text};
+use super::invent;
+use super::validate::{ChatRequest, Format, Tool, ToolChoice};
+
+/// How many characters of JSON make a token.
+const JSON_TOKEN: usize = 8;
+
+/// One answer, in the tokens in which a stream sends it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The number of the answer, for ids.
+    pub(super) number: u64,
+    pub(super) content: Vec<String>,
+    pub(super) calls: Vec<Call>,
+    pub(super) finish_reason: &'static str,
+    pub(super) prompt_tokens: usize,
+}
+
+/// A call of a tool.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) arguments: Vec<String>,
+}
+
+impl Answer {
+    /// The tokens of one choice: those of the content, one for the name of each call, and those of its
+    /// arguments.
+    pub(super) fn tokens(&self) -> usize {
+        self.content.len() + self.calls.iter().map(|call| 1 + call.arguments.len()).sum::<usize>()
+    }
+
+    /// Cuts the answer where its tokens run out, even in the middle of the arguments of a call.
+    fn limit(&mut self, max_tokens: usize) {
+        if self.tokens() <= max_tokens {
+            return;
+        }
+        self.finish_reason = "length";
+        self.content.truncate(max_tokens);
+        let mut left = max_tokens - self.content.len();
+        self.calls.retain_mut(|call| {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            call.arguments.truncate(left);
+            left -= call.arguments.len();
+            true
+        });
+    }
+}
+
+/// The answer to a request; `number` makes its ids unique.
+pub(super) fn answer(request: &ChatRequest, number: u64) -> Answer {
+    let user =
+        request.messages.iter().rfind(|message| is_from(message, "user")).map(text).unwrap_or_default();
+    let called = called_tools(request, &user);
+    let mut answer = Answer {
+        number,
+        content: Vec::new(),
+        calls: Vec::new(),
+        finish_reason: "stop",
+        prompt_tokens: request.messages.iter().map(|message| text(message).split_whitespace().count()).sum(),
+    };
+    if called.is_empty() {
+        answer.content = match &request.format {
+            Format::Text => words(before_stop(&sentence(request, &user), &request.stop)),
+            Format::JsonObject => {
+                json_tokens(before_stop(&json!({"answer": echo(&user)}).to_string(), &request.stop))
+            }
+            Format::JsonSchema(schema) => {
+                json_tokens(before_stop(&invent::value(schema, &user).to_string(), &request.stop))
+            }
+        };
+    } else {
+        answer.finish_reason = "tool_calls";
+        answer.calls =
+            called.into_iter().enumerate().map(|(index, tool)| call(tool, &user, number, index)).collect();
+    }
+    if let Some(max_tokens) = request.max_tokens {
+        answer.limit(max_tokens);
+    }
+    answer
+}
+
+/// The tools to call now. Only what the user says leads to a call: the result of one leads to words, lest the
+/// agent at the other end go on for ever.
+fn called_tools<'a>(request: &'a ChatRequest, user: &str) -> Vec<&'a Tool> {
+    if !request.messages.last().is_some_and(|message| is_from(message, "user")) {
+        return Vec::new();
+    }
+    let tools = request.tools.iter();
+    let mut called: Vec<&Tool> = match &request.tool_choice {
+        ToolChoice::None => Vec::new(),
+        ToolChoice::Named(name) => tools.filter(|tool| tool.name == *name).take(1).collect(),
+        ToolChoice::Required => tools.take(1).collect(),
+        ToolChoice::Auto => tools.filter(|tool| is_mentioned(&tool.name, user)).collect(),
+    };
+    if !request.parallel_tool_calls {
+        called.truncate(1);
+    }
+    called
+}
+
+/// Whether the text contains the name of the tool, or a word of more than three letters in it: `get_weather`
+/// is meant by "weather", but not by "get".
+fn is_mentioned(name: &str, text: &str) -> bool {
+    let (name, text) = (name.to_lowercase(), text.to_lowercase());
+    text.contains(&name) || name.split(['_', '-']).any(|word| word.chars().count() > 3 && text.contains(word))
+}
+
+fn call(tool: &Tool, user: &str, number: u64, index: usize) -> Call {
+    let arguments = invent::object(&tool.parameters, user).to_string();
+    Call { id: format!("call_{number}_{index}"), name: tool.name.clone(), arguments: json_tokens(&arguments) }
+}
+
+fn sentence(request: &ChatRequest, user: &str) -> String {
+    let results = request.messages.iter().rev().take_while(|message| is_from(message, "tool"));
+    let mut results: Vec<String> =
+        results.map(|result| format!("{} says: {}", tool_name(request, result), text(result))).collect();
+    results.reverse();
+    if results.is_empty() { echo(user) } else { results.join("\n") }
+}
+
+fn echo(user: &str) -> String {
+    format!("You said: \"{user}\". This answer comes from Loom's emulated endpoint.")
+}
+
+/// The name of the tool whose result this is: the result has the id of the call only, the call has the name.
+fn tool_name<'a>(request: &'a ChatRequest, result: &Value) -> &'a str {
+    let id = result.get("tool_call_id");
+    request
+        .messages
+        .iter()
+        .rev()
+        .filter_map(|message| message.get("tool_calls").and_then(Value::as_array))
+        .flatten()
+        .find(|call| call.get("id") == id)
+        .and_then(|call| call.pointer("/function/name").and_then(Value::as_str))
+        .unwrap_or("The tool")
+}
+
+/// The text up to the first of the stop sequences, which is not part of the answer.
+fn before_stop<'a>(text: &'a str, stop: &[String]) -> &'a str {
+    stop.iter()
+        .filter(|sequence| !sequence.is_empty())
+        .filter_map(|sequence| text.split_once(sequence.as_str()).map(|(before, _)| before))
+        .min_by_key(|before| before.len())
+        .unwrap_or(text)
+}
+
+/// The words of a text, each with the white space before it, so that together they are the text.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut in_word = true;
+    for c in text.chars() {
+        match words.last_mut() {
+            Some(word) if !(in_word && c.is_whitespace()) => word.push(c),
+            _ => words.push(c.to_string()),
+        }
+        in_word = !c.is_whitespace();
+    }
+    words
+}
+
+fn json_tokens(json: &str) -> Vec<String> {
+    let characters: Vec<char> = json.chars().collect();
+    characters.chunks(JSON_TOKEN).map(|token| token.iter().collect()).collect()
+}

@@ -1,0 +1,66 @@
+"""Loom: LLM agents on any OpenAI-compatible endpoint, given only its ``base_url``.
+
+    import loom
+
+    agent = loom.agent(llm="custom", base_url="http://localhost:8000/v1", model="Qwen/Qwen2-7B-Instruct")
+    print(agent.run_sync("Introduce vLLM").content)
+
+Importing uses no network, starts no thread and writes nothing.
+"""
+
+from __future__ import annotations
+
+from . import _import_hook, errors
+from ._agent import Agent, agent
+from ._llm import BaseLLM, UnifiedLLM, preset
+from ._loom import Completion, Message, ToolCall, Usage, __version__, providers
+from ._timeout import Timeout
+from ._tools import Tool, tool
+from .errors import *  # noqa: F403
+
+__all__ = [
+    "Agent",
+    "BaseLLM",
+    "Completion",
+    "Message",
+    "Timeout",
+    "Tool",
+    "ToolCall",
+    "UnifiedLLM",
+    "Usage",
+    "__version__",
+    "agent",
+    "providers",
+    "register_provider",
+    "tool",
+]
+# `from loom import *` must not replace Python's own RecursionError.
+__all__ += [name for name in errors.__all__ if name != "RecursionError"]
+
+
+def register_provider(name: str, **fields) -> None:
+    """Adds a provider for this process, or replaces one of that name.
+
+    Args:
+        name: what users write as ``llm=``.
+        **fields: ``base_url``, ``key_env`` and ``base_url_env`` (lists of variables), ``default_model``, ``aliases``,
+            ``local`` (needs no key), ``auth`` (``"bearer"`` or ``{"header": "api-key"}``), ``max_tokens_field``,
+            ``stream_usage``, ``title``, ``docs``.
+
+    Raises:
+        ConfigurationError: the name is empty or the base URL cannot be read.
+        TypeError: a field is unknown or of the wrong type.
+    """
+    from ._loom import register_provider
+
+    register_provider({"name": name, **fields})
+
+
+def __getattr__(name: str):
+    found = preset(name)
+    if found is None:
+        raise AttributeError(f"module 'loom' has no attribute {name!r}")
+    return found
+
+
+_import_hook.install()

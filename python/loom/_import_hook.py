@@ -1,0 +1,53 @@
+"""Makes ``import loom, Message, tool`` work, as the documentation of Loom's predecessor writes it.
+
+A finder of last resort: it stands at the end of ``sys.meta_path``, so a real module of that name always wins, and it
+answers only code that has imported ``loom`` before. Nothing is installed under these names.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+
+NAMES = ("Message", "tool")
+
+
+class Finder:
+    """Finds ``Message`` and ``tool`` for code that uses Loom."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name in NAMES and path is None and _importer_knows_loom():
+            return ModuleSpec(name, Loader(), origin="loom")
+        return None
+
+
+class Loader:
+    """Puts what ``loom`` has under that name in the module's place."""
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> None:
+        return None
+
+    @staticmethod
+    def exec_module(module: object) -> None:
+        import loom
+
+        name = module.__name__  # type: ignore[attr-defined]
+        sys.modules[name] = getattr(loom, name)
+
+
+def _importer_knows_loom() -> bool:
+    frame = sys._getframe(2)
+    while frame is not None and "importlib" in frame.f_code.co_filename:
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return False
+    loom = sys.modules.get("loom")
+    return any(scope.get("loom") is loom for scope in (frame.f_locals, frame.f_globals))
+
+
+def install() -> None:
+    """Adds the finder, once."""
+    if Finder not in sys.meta_path:
+        sys.meta_path.append(Finder)  # type: ignore[arg-type]

@@ -1,0 +1,227 @@
+"""LLMs: the interface, the built-in one, and its presets for the known providers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _loom
+from .errors import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from ._timeout import Timeout
+
+
+class BaseLLM:
+    """What an LLM is to an agent. Subclass it, or write a class with the same ``stream``, for whatever is not
+    OpenAI-compatible.
+
+    ``stream`` is an async generator (or returns an async iterator) of dicts::
+
+        {"type": "content_delta", "content": str}
+        {"type": "reasoning_delta", "content": str}
+        {"type": "tool_calls", "tool_calls": [{"id": str, "name": str, "arguments": dict}]}
+        {"type": "usage", "prompt_tokens": int, "completion_tokens": int, "total_tokens": int}
+        {"type": "finish", "finish_reason": str}
+
+    It ends with ``finish``. Events of any other type are passed on.
+    """
+
+    @property
+    def model_name(self) -> str:
+        """The model's name; empty while it is not known."""
+        return ""
+
+    def stream(
+        self,
+        messages: Sequence[Any],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        tool_choice: Any = None,
+        **params: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Starts a call.
+
+        Args:
+            messages: dicts in OpenAI's form.
+            tools: tools in OpenAI's form (``{"type": "function", "function": {…}}``).
+            response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", …}``.
+            tool_choice: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or OpenAI's dict.
+            **params: further request parameters.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement stream()")
+
+    async def generate(
+        self,
+        messages: Sequence[Any],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        tool_choice: Any = None,
+        **params: Any,
+    ) -> _loom.Completion:
+        """Runs a call to its end and returns the sum of its events. Arguments as in ``stream``."""
+        collector = _loom.Collector()
+        async for event in open_stream(
+            self, messages, tools=tools, response_format=response_format, tool_choice=tool_choice, **params
+        ):
+            collector.add(event)
+        return collector.completion()
+
+
+async def open_stream(llm: Any, messages: Any, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
+    """The events of any LLM, whether its ``stream`` is an async generator or a coroutine that returns one."""
+    events = llm.stream(messages, **{name: value for name, value in arguments.items() if value is not None})
+    if hasattr(events, "__await__") and not hasattr(events, "__aiter__"):
+        events = await events
+    try:
+        async for event in events:
+            yield event
+    finally:
+        close = getattr(events, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class UnifiedLLM(BaseLLM):
+    """The LLM for every endpoint that speaks the OpenAI chat format. What is not set is not sent.
+
+    Args:
+        provider: ``"custom"``, ``"openai"``, ``"deepseek"``, … (``loom.providers()`` lists them), one that was
+            registered, or an endpoint of ``loom.toml``. Default: ``"custom"`` with a ``base_url``, else ``"openai"``.
+        api_key: the key. Default: the provider's environment variable, but only for the provider's own address or
+            one that the environment names. Without a key no ``Authorization`` header is sent.
+        base_url: such as ``"http://localhost:8000/v1"``. Default: the provider's.
+        model: the model's name. Default: the provider's, or the one model that the endpoint serves.
+        temperature: sampling temperature.
+        max_tokens: the most tokens of an answer.
+        timeout: seconds for the whole call, or a ``loom.Timeout``. Default: 5 s to connect, 600 s in all.
+        max_retries: repetitions of a failed call before its first token. Default 2.
+        default_headers: headers of each request; ``None`` as a value removes one that would be sent otherwise.
+        default_query: query parameters of each request.
+        extra_body: fields of each request's body; they win over Loom's own.
+        **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
+
+    Raises:
+        ConfigurationError: the settings cannot work. No network is used to find out.
+    """
+
+    def __init__(
+        self,
+        provider: str | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        model: str | None = None,
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        timeout: float | Timeout | None = None,
+        max_retries: int | None = None,
+        default_headers: Mapping[str, str | None] | None = None,
+        default_query: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        **params: Any,
+    ) -> None:
+        for name, value in (("provider", provider), ("api_key", api_key), ("base_url", base_url), ("model", model)):
+            if value is not None and not isinstance(value, str):
+                raise ConfigurationError(f"{name} is a str, not {type(value).__name__}")
+        params["temperature"] = temperature
+        params["max_tokens"] = max_tokens
+        self._native = _loom.Llm(
+            provider=provider,
+            api_key=api_key,
+            base_url=base_url,
+            model=model,
+            timeout=timeout,
+            max_retries=max_retries,
+            default_headers=None if default_headers is None else dict(default_headers),
+            default_query=None if default_query is None else dict(default_query),
+            extra_body=None if extra_body is None else dict(extra_body),
+            params=params,
+        )
+
+    @property
+    def model_name(self) -> str:
+        """The model's name; empty while it is to be found by asking the endpoint."""
+        return self._native.model_name
+
+    @property
+    def base_url(self) -> str:
+        """The base URL, brought to one form."""
+        return self._native.base_url
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self._native.provider
+
+    def stream(
+        self,
+        messages: Any,
+        tools: Sequence[Any] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        tool_choice: Any = None,
+        **params: Any,
+    ) -> _loom.EventStream:
+        """Starts a call and returns its events as an async iterator. Nothing is sent until it is asked for the first.
+
+        Leaving the loop early, ``aclose()`` or dropping it closes the connection.
+
+        Args:
+            messages: a str, a ``Message``, a dict, or a list of those.
+            tools: tools as dicts in OpenAI's form, or made by ``@loom.tool``.
+            response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", …}``.
+            tool_choice: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or OpenAI's dict.
+            **params: request parameters for this call.
+
+        Raises:
+            LLMError: from the iterator; ``partial`` holds what had arrived.
+        """
+        return self._native.stream(messages, tools, response_format, tool_choice, params)
+
+    async def generate(
+        self,
+        messages: Any,
+        tools: Sequence[Any] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        tool_choice: Any = None,
+        **params: Any,
+    ) -> _loom.Completion:
+        """Asks for a whole answer. Arguments as in ``stream``.
+
+        Raises:
+            LLMError: of kind ``bad_response`` also if the model wrote tool arguments that are no JSON object.
+        """
+        return await self._native.generate(messages, tools, response_format, tool_choice, params)
+
+    async def models(self) -> list[str]:
+        """The ids of the models that the endpoint serves."""
+        return await self._native.models()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(provider={self.provider!r}, base_url={self.base_url!r}, model={self.model_name!r})"
+
+
+def preset(name: str) -> type[UnifiedLLM] | None:
+    """The class that presets a provider (``DeepSeekLLM``, …), made from the provider's data; ``None`` if none has
+    that name."""
+    if not name.endswith("LLM"):
+        return None
+    found = _PRESETS.get(name)
+    if found is None:
+        for provider in _loom.providers():
+            if provider["class"] == name:
+                found = _PRESETS[name] = _make_preset(name, provider["name"], provider["title"])
+    return found
+
+
+_PRESETS: dict[str, type[UnifiedLLM]] = {}
+
+
+def _make_preset(name: str, provider: str, title: str) -> type[UnifiedLLM]:
+    def __init__(self: UnifiedLLM, api_key: str | None = None, model: str | None = None, **settings: Any) -> None:
+        UnifiedLLM.__init__(self, provider, api_key, model=model, **settings)
+
+    doc = f"``UnifiedLLM`` for {title}: ``UnifiedLLM(provider={provider!r}, …)``."
+    return type(name, (UnifiedLLM,), {"__init__": __init__, "__doc__": doc, "__module__": "loom.builtin"})

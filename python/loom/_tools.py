@@ -1,0 +1,140 @@
+"""Tools made from Python functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import ToolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Tool:
+    """A function that the model may call. Made by ``@loom.tool``; calling it calls the function.
+
+    Attributes:
+        name: what the model calls it.
+        description: what it does, for the model.
+        parameters: JSON schema of the arguments.
+        function: the function itself.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> None:
+        from . import _schema
+
+        if not callable(function):
+            raise ToolError(f"a tool is made from a function, not from {type(function).__name__}")
+        signature = _schema.read(function)
+        self.function = function
+        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.description = signature.description if description is None else description
+        self.parameters = signature.parameters if parameters is None else parameters
+        self._signature = signature
+        self.__doc__ = getattr(function, "__doc__", None)
+        self.__name__ = self.name
+        self.__wrapped__ = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def to_schema(self) -> dict[str, Any]:
+        """The tool in OpenAI's form."""
+        function: dict[str, Any] = {"name": self.name, "parameters": self.parameters}
+        if self.description:
+            function["description"] = self.description
+        return {"type": "function", "function": function}
+
+    async def invoke(self, arguments: dict[str, Any]) -> str:
+        """Calls the function with the model's arguments and returns its result as the model reads it.
+
+        A plain function runs in a thread, so that it does not hold up the event loop; an async one runs in the
+        caller's task. Both see the caller's context variables.
+
+        Raises:
+            ToolError: the arguments do not fit the function.
+            Exception: what the function raises.
+        """
+        import inspect
+
+        kwargs = self._signature.bind(arguments)
+        if inspect.iscoroutinefunction(self.function):
+            result = await self.function(**kwargs)
+        else:
+            import asyncio
+            import contextvars
+
+            call = contextvars.copy_context().run
+            result = await asyncio.get_running_loop().run_in_executor(None, lambda: call(self.function, **kwargs))
+            if inspect.isawaitable(result):
+                result = await result
+        return render(result)
+
+    def __repr__(self) -> str:
+        return f"Tool(name={self.name!r})"
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+) -> Any:
+    """Makes a tool from a function: ``@tool``, ``@tool()`` or ``@tool(name="…")``.
+
+    The schema comes from the signature (``Optional``, ``Literal``, ``list[int]``, ``dict``, enums, dataclasses,
+    defaults), the descriptions from the docstring.
+
+    Args:
+        function: the function, sync or async.
+        name: what the model calls it. Default: the function's name.
+        description: what it does. Default: the docstring up to its sections.
+    """
+    if function is None:
+        return lambda decorated: Tool(decorated, name=name, description=description)
+    return Tool(function, name=name, description=description)
+
+
+def collect(tools: Any) -> dict[str, Tool]:
+    """Tools and plain functions, by name."""
+    found: dict[str, Tool] = {}
+    if tools is None:
+        return found
+    if isinstance(tools, Tool) or callable(tools):
+        raise ToolError("tools is a list: write tools=[…]")
+    for item in tools:
+        made = item if isinstance(item, Tool) else Tool(item)
+        if made.name in found:
+            raise ToolError(f"two tools are called {made.name!r}")
+        found[made.name] = made
+    return found
+
+
+def render(result: Any) -> str:
+    """A result as the model reads it: a str as it is, anything else as JSON where it can be."""
+    if isinstance(result, str):
+        return result
+    import json
+
+    return json.dumps(result, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    import dataclasses
+
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    for method in ("model_dump", "to_dict", "_asdict"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    return str(getattr(value, "value", value))

@@ -1,0 +1,222 @@
+"""Loom's exceptions.
+
+``LoomError`` is the root; ``LLMError`` is a failed model call, with one subclass for each ``kind``; ``AgentError`` is a
+failed run.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "APIConnectionError",
+    "APITimeoutError",
+    "AgentError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BadResponseError",
+    "ConfigurationError",
+    "ContentFilterError",
+    "ContextLengthError",
+    "ExecutionError",
+    "InternalServerError",
+    "LLMError",
+    "LoomError",
+    "NotFoundError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "RecursionError",
+    "StreamInterruptedError",
+    "ToolError",
+]
+
+
+class LoomError(Exception):
+    """The root of Loom's exceptions."""
+
+
+class AgentError(LoomError):
+    """A run failed for a reason other than the model call."""
+
+
+class ExecutionError(AgentError):
+    """The run itself went wrong."""
+
+
+class ToolError(AgentError):
+    """A tool cannot be used as it is defined or given."""
+
+
+class RecursionError(AgentError):
+    """The run took ``max_recursion_depth`` turns without an answer.
+
+    ``transcript`` holds the conversation up to there, a list of ``Message``.
+    """
+
+    transcript: list = []
+
+
+class LLMError(LoomError):
+    """A model call failed. What is not known is ``None``.
+
+    Attributes:
+        kind: what went wrong, one of the keys of ``CLASS_OF_KIND``.
+        message: one or two sentences, without the hint.
+        status_code: the HTTP status, or the one that an error inside a 200 names.
+        retryable: whether the same request may succeed later.
+        retry_after: seconds that the server asked to wait.
+        request_id: the server's name for the request.
+        url: what was called, without credentials.
+        body: the refusal's body as it came, cut at 64 KiB.
+        code: the server's own error code.
+        param: the request parameter that the server names.
+        partial: a ``Completion`` with what had arrived.
+        hint: what to do.
+        attempts: how many requests were sent; 0 when none was.
+    """
+
+    kind: str = "server"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+        url: str | None = None,
+        body: str | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        partial=None,
+        hint: str | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status_code = status_code
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.request_id = request_id
+        self.url = url
+        self.body = body
+        self.code = code
+        self.param = param
+        self.partial = partial
+        self.hint = hint
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        text = self.message
+        if self.status_code is not None:
+            text += f" [HTTP {self.status_code}]"
+        if self.url:
+            text += f" ({self.url})"
+        if self.attempts > 1:
+            text += f" after {self.attempts} attempts"
+        if self.hint:
+            text += f". Hint: {self.hint}"
+        return text
+
+    def __reduce__(self):
+        return (_rebuild, (type(self), self.message, dict(self.__dict__)))
+
+
+def _rebuild(cls, message, fields):
+    error = cls(message)
+    error.__dict__.update(fields)
+    return error
+
+
+class ConfigurationError(LLMError):
+    """The settings cannot work; found before anything was sent."""
+
+    kind = "config"
+
+
+class APIConnectionError(LLMError):
+    """No connection: name, TCP, TLS or proxy."""
+
+    kind = "connection"
+
+
+class APITimeoutError(LLMError):
+    """One of the clocks ran out: connect, first token, idle or total."""
+
+    kind = "timeout"
+
+
+class AuthenticationError(LLMError):
+    """The key is missing or wrong."""
+
+    kind = "auth"
+
+
+class PermissionDeniedError(LLMError):
+    """The key may not do this."""
+
+    kind = "permission"
+
+
+class NotFoundError(LLMError):
+    """No such model or path."""
+
+    kind = "not_found"
+
+
+class BadRequestError(LLMError):
+    """The request cannot become right by repeating it."""
+
+    kind = "bad_request"
+
+
+class ContextLengthError(LLMError):
+    """The prompt is longer than the model's context."""
+
+    kind = "context_length"
+
+
+class ContentFilterError(LLMError):
+    """The provider's filter stopped the prompt or the answer."""
+
+    kind = "content_filter"
+
+
+class RateLimitError(LLMError):
+    """Too many requests; waiting cures it."""
+
+    kind = "rate_limit"
+
+
+class QuotaExceededError(LLMError):
+    """Credit or plan is exhausted; waiting does not cure it."""
+
+    kind = "quota"
+
+
+class OverloadedError(LLMError):
+    """The server is full or still loading its model."""
+
+    kind = "overloaded"
+
+
+class InternalServerError(LLMError):
+    """The server failed."""
+
+    kind = "server"
+
+
+class StreamInterruptedError(LLMError):
+    """The answer ended before it was complete; ``partial`` holds what had arrived."""
+
+    kind = "stream_interrupted"
+
+
+class BadResponseError(LLMError):
+    """The answer is not the chat format, or holds what cannot be used."""
+
+    kind = "bad_response"
+
+
+CLASS_OF_KIND: dict[str, type[LLMError]] = {cls.kind: cls for cls in LLMError.__subclasses__()}
