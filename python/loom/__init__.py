@@ -10,6 +10,8 @@ Importing uses no network, starts no thread and writes nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import _import_hook, errors
 from ._agent import Agent, agent
 from ._llm import BaseLLM, UnifiedLLM, preset
@@ -38,7 +40,7 @@ __all__ = [
 __all__ += [name for name in errors.__all__ if name != "RecursionError"]
 
 
-def register_provider(name: str, **fields) -> None:
+def register_provider(name: str, **fields: Any) -> None:
     """Adds a provider for this process, or replaces one of that name.
 
     Args:
@@ -56,7 +58,7 @@ def register_provider(name: str, **fields) -> None:
     register_provider({"name": name, **fields})
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> type[UnifiedLLM]:
     found = preset(name)
     if found is None:
         raise AttributeError(f"module 'loom' has no attribute {name!r}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Agent:
-    """An agent. Runs share nothing, so any number can go on at once. Made by ``loom.agent``, whose arguments it takes."""
+    """An agent. Takes the arguments of ``loom.agent``. Runs share nothing, so any number can go on at once."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Agent:
             LLMError: a model call failed; ``partial`` holds what had arrived.
             RecursionError: no answer after ``max_recursion_depth`` turns; ``transcript`` holds the conversation.
         """
-        answer = None
+        answer: _loom.Message | None = None
         async for event in self._events(message, deltas=self.event_handler is not None):
             if event["type"] == "finish":
                 answer = event["message"]
@@ -124,7 +124,7 @@ class Agent:
                     completion = events.completion()
                 kind, value = run.completion(completion)
             else:
-                results = []
+                results: list[tuple[str, str, bool]] = []
                 tool_events = self._call_tools(value, results)
                 try:
                     async for event in tool_events:

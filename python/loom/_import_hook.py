@@ -9,6 +9,13 @@ from __future__ import annotations
 import sys
 from importlib.machinery import ModuleSpec
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.abc import Loader as LoaderBase
+    from types import FrameType, ModuleType
+else:
+    LoaderBase = object  # importlib.abc is slow to import
+
 NAMES = ("Message", "tool")
 
 
@@ -22,7 +29,7 @@ class Finder:
         return None
 
 
-class Loader:
+class Loader(LoaderBase):
     """Puts what ``loom`` has under that name in the module's place."""
 
     @staticmethod
@@ -30,17 +37,17 @@ class Loader:
         return None
 
     @staticmethod
-    def exec_module(module: object) -> None:
+    def exec_module(module: ModuleType) -> None:
         import loom
 
-        name = module.__name__  # type: ignore[attr-defined]
+        name = module.__name__
         sys.modules[name] = getattr(loom, name)
 
 
 def _importer_knows_loom() -> bool:
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None and "importlib" in frame.f_code.co_filename:
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if frame is None:
         return False
     loom = sys.modules.get("loom")
@@ -50,4 +57,4 @@ def _importer_knows_loom() -> bool:
 def install() -> None:
     """Adds the finder, once."""
     if Finder not in sys.meta_path:
-        sys.meta_path.append(Finder)  # type: ignore[arg-type]
+        sys.meta_path.append(Finder)

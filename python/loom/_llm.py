@@ -9,7 +9,7 @@ from .errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from ._timeout import Timeout
 
@@ -70,7 +70,7 @@ class BaseLLM:
         return collector.completion()
 
 
-async def open_stream(llm: Any, messages: Any, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
+async def open_stream(llm: Any, messages: Any, **arguments: Any) -> AsyncGenerator[dict[str, Any], None]:
     """The events of any LLM, whether its ``stream`` is an async generator or a coroutine that returns one."""
     events = llm.stream(messages, **{name: value for name, value in arguments.items() if value is not None})
     if hasattr(events, "__await__") and not hasattr(events, "__aiter__"):
@@ -200,7 +200,8 @@ class UnifiedLLM(BaseLLM):
         return await self._native.models()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(provider={self.provider!r}, base_url={self.base_url!r}, model={self.model_name!r})"
+        fields = f"provider={self.provider!r}, base_url={self.base_url!r}, model={self.model_name!r}"
+        return f"{type(self).__name__}({fields})"
 
 
 def preset(name: str) -> type[UnifiedLLM] | None:

@@ -121,7 +121,9 @@ def schema_of(annotation: Any, *, drop_null: bool = False) -> dict[str, Any]:
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return _enumeration([member.value for member in annotation])
     if hasattr(annotation, "model_json_schema"):
-        return annotation.model_json_schema()
+        schema = annotation.model_json_schema()
+        assert isinstance(schema, dict)
+        return schema
     if dataclasses.is_dataclass(annotation):
         return _fields(
             typing.get_type_hints(annotation, include_extras=True),
@@ -132,9 +134,7 @@ def schema_of(annotation: Any, *, drop_null: bool = False) -> dict[str, Any]:
             ],
         )
     if hasattr(annotation, "__required_keys__"):
-        return _fields(
-            typing.get_type_hints(annotation, include_extras=True), sorted(annotation.__required_keys__)
-        )
+        return _fields(typing.get_type_hints(annotation, include_extras=True), sorted(annotation.__required_keys__))
     if origin in _LISTS or annotation in _LISTS:
         if origin is tuple and args and args[-1] is not Ellipsis:
             schemas = [schema_of(arg) for arg in args]
@@ -190,7 +190,7 @@ def convert(value: Any, annotation: Any, name: str) -> Any:
         raise ToolError(f"{name} is one of {[member.value for member in annotation]}, not {value!r}")
     if hasattr(annotation, "model_validate"):
         return annotation.model_validate(value)
-    if dataclasses.is_dataclass(annotation) and isinstance(value, dict):
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type) and isinstance(value, dict):
         hints = typing.get_type_hints(annotation, include_extras=True)
         unknown = [key for key in value if key not in hints]
         if unknown:
@@ -246,7 +246,9 @@ def _convert_plain(value: Any, kind: type, name: str) -> Any:
     raise ToolError(f"{name} is of type {_PLAIN[kind]}, not {value!r}")
 
 
-_SECTION = re.compile(r"^(args|arguments|parameters|params|returns?|yields?|raises|examples?|notes?):?\s*$", re.IGNORECASE)
+_SECTION = re.compile(
+    r"^(args|arguments|parameters|params|returns?|yields?|raises|examples?|notes?):?\s*$", re.IGNORECASE
+)
 _GOOGLE = re.compile(r"^\s+\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
 _SPHINX = re.compile(r"^:param\s+(?:[^:]*\s)?(\w+):\s*(.*)$")
 _NUMPY = re.compile(r"^(\w+)\s*(?::.*)?$")
@@ -286,7 +288,8 @@ def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
             elif current and line.strip():
                 described[current] = f"{described[current]} {line.strip()}".strip()
     paragraphs = re.split(r"\n\s*\n", "\n".join(summary).strip())
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs), {name: said for name, said in described.items() if said}
+    description = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return description, {name: said for name, said in described.items() if said}
 
 
 if sys.version_info >= (3, 11):

@@ -35,7 +35,7 @@ class Tool:
             raise ToolError(f"a tool is made from a function, not from {type(function).__name__}")
         signature = _schema.read(function)
         self.function = function
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name = str(name or getattr(function, "__name__", type(function).__name__))
         self.description = signature.description if description is None else description
         self.parameters = signature.parameters if parameters is None else parameters
         self._signature = signature

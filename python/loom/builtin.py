@@ -1,4 +1,4 @@
-"""The LLMs that come with Loom: ``UnifiedLLM``, and a preset of it for each provider (``OpenAILLM``, ``DeepSeekLLM``, …)."""
+"""The LLMs that come with Loom: ``UnifiedLLM`` and a preset of it for each provider (``DeepSeekLLM``, …)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ._llm import BaseLLM, UnifiedLLM, preset
 __all__ = ["BaseLLM", "UnifiedLLM"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> type[UnifiedLLM]:
     found = preset(name)
     if found is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

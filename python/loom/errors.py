@@ -6,6 +6,12 @@ failed run.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._loom import Completion, Message
+
 __all__ = [
     "APIConnectionError",
     "APITimeoutError",
@@ -53,7 +59,9 @@ class RecursionError(AgentError):
     ``transcript`` holds the conversation up to there, a list of ``Message``.
     """
 
-    transcript: list = []
+    def __init__(self, message: str = "", transcript: list[Message] | None = None) -> None:
+        super().__init__(message)
+        self.transcript = transcript or []
 
 
 class LLMError(LoomError):
@@ -89,7 +97,7 @@ class LLMError(LoomError):
         body: str | None = None,
         code: str | None = None,
         param: str | None = None,
-        partial=None,
+        partial: Completion | None = None,
         hint: str | None = None,
         attempts: int = 0,
     ) -> None:
@@ -119,11 +127,11 @@ class LLMError(LoomError):
             text += f". Hint: {self.hint}"
         return text
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.message, dict(self.__dict__)))
 
 
-def _rebuild(cls, message, fields):
+def _rebuild(cls: type[LLMError], message: str, fields: dict[str, Any]) -> LLMError:
     error = cls(message)
     error.__dict__.update(fields)
     return error

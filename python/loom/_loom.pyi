@@ -1,0 +1,272 @@
+"""Types of the extension module. Not for direct use: everything public is in ``loom``."""
+
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from typing import Any, Literal, final
+
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Collector",
+    "Completion",
+    "EventStream",
+    "Llm",
+    "Message",
+    "Request",
+    "Run",
+    "ToolCall",
+    "Tools",
+    "Usage",
+    "__version__",
+    "cli_main",
+    "is_running",
+    "providers",
+    "register_provider",
+]
+__version__: str
+
+@disjoint_base
+class Message:
+    """One message. Immutable.
+
+    Args:
+        role: ``"system"``, ``"developer"``, ``"user"``, ``"assistant"`` or ``"tool"``.
+        content: a text, or a list of parts in OpenAI's form.
+        name: the speaker's name.
+        tool_calls: for an assistant: the calls it made, as ``ToolCall`` or dicts.
+        tool_call_id: for a tool: the call this answers.
+        reasoning: for an assistant: what it thought; kept, not sent.
+        **extra: fields that Loom does not know; sent as they are.
+
+    Raises:
+        ValueError: the role is none of those.
+    """
+
+    def __new__(
+        cls,
+        role: str,
+        content: str | Sequence[Mapping[str, Any]] | None = None,
+        *,
+        name: str | None = None,
+        tool_calls: Sequence[ToolCall | Mapping[str, Any]] | None = None,
+        tool_call_id: str | None = None,
+        reasoning: str | None = None,
+        **extra: Any,
+    ) -> Message: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def content(self) -> Any:
+        """A str; a list of parts; or None for an assistant that only calls tools."""
+    @property
+    def text(self) -> str:
+        """The text of the content; empty when there is none."""
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def tool_calls(self) -> list[ToolCall]: ...
+    @property
+    def tool_call_id(self) -> str | None: ...
+    @property
+    def reasoning(self) -> str | None: ...
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens used: on an agent's answer by the whole run. None when the server did not say."""
+    @property
+    def finish_reason(self) -> str | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def request_id(self) -> str | None: ...
+    @property
+    def ledger(self) -> list[dict[str, str]]:
+        """The leniencies that reading the answer needed: dicts with ``rule`` and ``detail``."""
+    def to_dict(self) -> dict[str, Any]:
+        """The message in OpenAI's form, with usage and the like where they are known."""
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Message:
+        """The message of such a dict."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: object, /) -> bool: ...
+    def __le__(self, other: object, /) -> bool: ...
+    def __gt__(self, other: object, /) -> bool: ...
+    def __ge__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Usage:
+    """Tokens used, as the server counted them. What it did not say is None, never 0."""
+
+    def __new__(
+        cls,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        total_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+    ) -> Usage: ...
+    @property
+    def prompt_tokens(self) -> int | None: ...
+    @property
+    def completion_tokens(self) -> int | None: ...
+    @property
+    def total_tokens(self) -> int | None: ...
+    @property
+    def cached_tokens(self) -> int | None: ...
+    @property
+    def reasoning_tokens(self) -> int | None: ...
+    def to_dict(self) -> dict[str, int | None]: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ToolCall:
+    """A call that the model made."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments; empty when they are invalid."""
+    @property
+    def arguments_text(self) -> str:
+        """The arguments as the model wrote them."""
+    @property
+    def invalid(self) -> str | None:
+        """Why the arguments cannot be used, or None."""
+    def to_dict(self) -> dict[str, Any]:
+        """``{"id", "name", "arguments"}``."""
+
+@final
+class Completion:
+    """A whole answer."""
+
+    @property
+    def content(self) -> str: ...
+    @property
+    def reasoning(self) -> str | None: ...
+    @property
+    def refusal(self) -> str | None: ...
+    @property
+    def tool_calls(self) -> list[ToolCall]: ...
+    @property
+    def finish_reason(self) -> str | None: ...
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def request_id(self) -> str | None: ...
+    @property
+    def ledger(self) -> list[dict[str, str]]:
+        """The leniencies that reading the answer needed: dicts with ``rule`` and ``detail``."""
+    def to_message(self) -> Message:
+        """The completion as an assistant message."""
+    def events(self) -> list[dict[str, Any]]:
+        """The events whose sum this is, but for the finish."""
+    def to_dict(self) -> dict[str, Any]: ...
+
+@final
+class Collector:
+    """Sums up the event dicts of an LLM."""
+
+    def __new__(cls) -> Collector: ...
+    def add(self, event: dict[str, Any]) -> None: ...
+    def completion(self) -> Completion: ...
+    def partial(self) -> Completion: ...
+
+@final
+class EventStream(AsyncIterator[dict[str, Any]]):
+    """The events of a call, as an async iterator of dicts."""
+
+    def __aiter__(self) -> EventStream: ...
+    def __anext__(self) -> Awaitable[dict[str, Any]]: ...
+    def __aenter__(self) -> Awaitable[EventStream]: ...
+    def __aexit__(self, *_args: Any) -> Awaitable[None]: ...
+    def aclose(self) -> Awaitable[None]:
+        """Ends the call and closes its connection."""
+    def completion(self) -> Completion:
+        """The sum of the events that have arrived."""
+
+@final
+class Llm:
+    """The built-in LLM."""
+
+    def __new__(
+        cls,
+        provider: str | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        model: str | None = None,
+        timeout: Any = None,
+        max_retries: int | None = None,
+        default_headers: dict[str, Any] | None = None,
+        default_query: dict[str, Any] | None = None,
+        extra_body: dict[str, Any] | None = None,
+        params: dict[str, Any] | None = None,
+    ) -> Llm: ...
+    @property
+    def model_name(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    def stream(
+        self,
+        messages: Any,
+        tools: Any = None,
+        response_format: Any = None,
+        tool_choice: Any = None,
+        params: dict[str, Any] | None = None,
+        deltas: bool = True,
+    ) -> EventStream: ...
+    def generate(
+        self,
+        messages: Any,
+        tools: Any = None,
+        response_format: Any = None,
+        tool_choice: Any = None,
+        params: dict[str, Any] | None = None,
+        checked: bool = True,
+    ) -> Awaitable[Completion]: ...
+    def models(self) -> Awaitable[list[str]]: ...
+
+@final
+class Tools:
+    """The tools of an agent, read once."""
+
+    def __new__(cls, tools: Any) -> Tools: ...
+    def to_list(self) -> list[dict[str, Any]]: ...
+    def __len__(self) -> int: ...
+
+@final
+class Request:
+    """What the model shall be asked."""
+
+    def to_list(self) -> list[dict[str, Any]]: ...
+
+@final
+class Run:
+    """The state machine of a run. Each step says what to do next."""
+
+    def __new__(cls, messages: Any, system_prompt: str | None, max_turns: int, tools: Tools) -> Run: ...
+    @property
+    def turns(self) -> int: ...
+    @property
+    def messages(self) -> list[Message]: ...
+    def start(self) -> tuple[Literal["model", "tools", "done"], Any]: ...
+    def completion(self, completion: Completion) -> tuple[Literal["model", "tools", "done"], Any]: ...
+    def tool_results(
+        self, results: Iterable[tuple[str, str, bool]]
+    ) -> tuple[Literal["model", "tools", "done"], Any]: ...
+
+def providers() -> list[dict[str, Any]]:
+    """The providers that are known by name."""
+
+def register_provider(fields: dict[str, Any]) -> None: ...
+def cli_main(args: Sequence[str]) -> int: ...
+def is_running() -> bool: ...
