@@ -135,16 +135,8 @@ pub fn encode(request: &Request, model: &str, spelling: &Spelling) -> Result<Vec
             // TGI takes only a list.
             ("stop", Value::String(_)) => map.serialize_entry(key, &[value])?,
             ("stop", Value::Array(list)) if list.is_empty() => {}
-            (
-                "tools"
-                | "tool_choice"
-                | "parallel_tool_calls"
-                | "stream"
-                | "messages"
-                | "model"
-                | "response_format",
-                _,
-            ) if key != "parallel_tool_calls" || request.tools.is_empty() => {}
+            // Without tools it is refused (vLLM).
+            ("parallel_tool_calls", _) if request.tools.is_empty() => {}
             _ => map.serialize_entry(key, value)?,
         }
     }

@@ -10,6 +10,8 @@ use loom_wire::answer::{AnswerDecoder, End, Limits};
 use loom_wire::request::{self, Spelling};
 use loom_wire::{ErrorKind, Event, LlmError, Request, Rule};
 
+use serde_json::{Map, Value};
+
 use crate::endpoint::{Answer, BaseUrl, Clocks};
 use crate::model::adapt;
 use crate::model::explain::{explained, is_wrong_path, path_error};
@@ -18,6 +20,8 @@ use crate::model::unified::Inner;
 pub(crate) struct Call {
     llm: Arc<Inner>,
     request: Request,
+    /// The model that this call names, instead of the LLM's.
+    model: Option<String>,
     clocks: Clocks,
     state: State,
     ready: VecDeque<Event>,
@@ -53,14 +57,20 @@ impl Changes {
 
 impl Call {
     pub(crate) fn new(llm: Arc<Inner>, mut request: Request) -> Self {
+        // The LLM's own settings are the defaults of each call.
         let mut params = llm.params.clone();
         params.append(&mut request.params);
-        request.params = params;
         let mut extra_body = llm.extra_body.clone();
         extra_body.append(&mut request.extra_body);
+        let mut state = State::Fresh;
+        let model = take_out(&mut params, &mut request).unwrap_or_else(|error| {
+            state = State::Failed(error);
+            None
+        });
+        request.params = params;
         request.extra_body = extra_body;
         let clocks = Clocks::start(llm.endpoint.timeout);
-        Self { llm, request, clocks, state: State::Fresh, ready: VecDeque::new(), decoded: Vec::new() }
+        Self { llm, request, model, clocks, state, ready: VecDeque::new(), decoded: Vec::new() }
     }
 
     pub(crate) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
@@ -92,7 +102,10 @@ impl Call {
 
     /// Sends the request, again where that may help, until the first payload has arrived.
     async fn open(&mut self) -> Result<Box<Reading>, LlmError> {
-        let mut model = self.llm.resolve_model().await?;
+        let mut model = match &self.model {
+            Some(name) => name.clone(),
+            None => self.llm.resolve_model().await?,
+        };
         let origin = self.llm.endpoint.base_url().origin();
         let mut spelling = self.llm.spelling();
         for lesson in adapt::learnt(&origin, &model) {
@@ -138,7 +151,11 @@ impl Call {
                 first_path_error = Some(error);
                 continue;
             }
-            if error.kind == ErrorKind::NotFound && self.llm.model_is_default() && !is_wrong_path(&error) {
+            if error.kind == ErrorKind::NotFound
+                && self.model.is_none()
+                && self.llm.model_is_default()
+                && !is_wrong_path(&error)
+            {
                 // The default is the provider's; whatever stands at another address may serve something else.
                 model = self.llm.discover_model().await.map_err(|_| explained(error, &self.llm))?;
                 continue;
@@ -181,6 +198,28 @@ impl Call {
             reading.advance(&mut self.clocks, &mut self.decoded).await?;
         }
         Ok(reading)
+    }
+}
+
+/// Parameters that have a place of their own in the request go there; the call's model is returned.
+fn take_out(params: &mut Map<String, Value>, request: &mut Request) -> Result<Option<String>, LlmError> {
+    for name in ["messages", "tools", "stream"] {
+        if params.contains_key(name) {
+            return Err(LlmError::config(format!("{name:?} cannot be given as a request parameter"))
+                .with_hint("messages and tools are arguments of the call; to stream, call stream()"));
+        }
+    }
+    if let Some(format) = params.shift_remove("response_format") {
+        request.response_format.get_or_insert(format);
+    }
+    if let Some(choice) = params.shift_remove("tool_choice") {
+        let choice = serde_json::from_value(choice).map_err(|error| LlmError::config(error.to_string()))?;
+        request.tool_choice.get_or_insert(choice);
+    }
+    match params.shift_remove("model") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name)),
+        Some(other) => Err(LlmError::config(format!("model is a name, not {other}"))),
     }
 }
 

@@ -1,0 +1,145 @@
+//! What may stand on the command line. Values that may hold a key are taken as plain text here and read in
+//! `connect`, because clap repeats a value that it refuses.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Nothing at hand?   loom demo        shows what Loom does, without a server and without a key
+A server of yours: loom run --base-url http://localhost:8000/v1 \"Who are you?\"
+A cloud provider:  export DEEPSEEK_API_KEY=…; loom chat --llm deepseek
+Named endpoints:   write them to loom.toml, then: loom run -e office \"…\"";
+
+const CONNECTION: &str = "Endpoint";
+const ANSWER: &str = "Answer";
+
+/// Ask any endpoint that speaks the OpenAI chat format: vLLM, Ollama, llama.cpp, LM Studio, cloud providers, gateways.
+#[derive(Parser)]
+#[command(name = "loom", version, after_help = AFTER_HELP, arg_required_else_help = true, term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Ask one question; the answer goes to stdout
+    Run(RunArgs),
+    /// Talk: several turns, with line editing and history
+    Chat(ChatArgs),
+    /// List the models that the endpoint serves
+    Models(ModelsArgs),
+    /// List the providers and endpoints that can be named
+    Providers(ProvidersArgs),
+    /// Show what Loom does on an emulated endpoint: no server, no key, nothing leaves this machine
+    Demo,
+}
+
+impl Command {
+    /// Whether a failure is to be told as JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.json,
+            Self::Models(args) => args.json,
+            Self::Providers(args) => args.json,
+            Self::Chat(_) | Self::Demo => false,
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// The question; `-`, or nothing when stdin is no terminal, reads it from stdin
+    pub(crate) question: Option<String>,
+    /// Print one JSON object per line and event; the last is of type "finish" or "error"
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show the model's thinking on stderr even if that is no terminal
+    #[arg(long)]
+    pub(crate) reasoning: bool,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Lines may be edited and are kept in $XDG_STATE_HOME/loom/history (~/.local/state/loom/history).
+LOOM_HISTORY names another file; LOOM_HISTORY= keeps none. A line that starts with a blank is not kept.
+A \\ at the end of a line goes on in the next. Ctrl-C stops an answer, Ctrl-D leaves, /help lists the commands.
+When stdin is no terminal, each line is a turn.")]
+pub(crate) struct ChatArgs {
+    /// Show the model's thinking on stderr even if that is no terminal
+    #[arg(long)]
+    pub(crate) reasoning: bool,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+#[derive(Args)]
+pub(crate) struct ModelsArgs {
+    /// Print a JSON list
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+#[derive(Args)]
+pub(crate) struct ProvidersArgs {
+    /// Print a JSON list
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The loom.toml to read [env: LOOM_CONFIG] [default: ./loom.toml, else loom/loom.toml in the user's
+    /// configuration folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Which endpoint, and how to ask it. A flag wins over a `LOOM_*` variable, that over loom.toml, that over the
+/// provider's own variables.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Options {
+    /// A named endpoint of loom.toml [env: LOOM_ENDPOINT] [default: the file's own `default`, unless the file merely
+    /// lies in the working directory]
+    #[arg(short, long, value_name = "NAME", help_heading = CONNECTION)]
+    pub(crate) endpoint: Option<String>,
+    /// A provider (`loom providers` lists them) or an endpoint of loom.toml [env: LOOM_LLM] [default: custom with a
+    /// base URL, else openai]
+    #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
+    pub(crate) llm: Option<String>,
+    /// The endpoint's address, such as http://localhost:8000/v1 [env: LOOM_BASE_URL] [default: the provider's]
+    #[arg(long, value_name = "URL", help_heading = CONNECTION)]
+    pub(crate) base_url: Option<String>,
+    /// The key, or better env:NAME (a variable that holds it) or cmd:COMMAND (a command that prints it), so that it
+    /// does not stand in the shell's history [env: LOOM_API_KEY, which belongs to the address that the LOOM_*
+    /// variables name] [default: the provider's own variable]
+    #[arg(long, value_name = "KEY", help_heading = CONNECTION)]
+    pub(crate) api_key: Option<String>,
+    /// The model [env: LOOM_MODEL] [default: the provider's, or the one that the endpoint serves]
+    #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
+    pub(crate) model: Option<String>,
+    /// A header of each request, as NAME=VALUE or "Name: value"; repeatable
+    #[arg(long, value_name = "HEADER", help_heading = CONNECTION)]
+    pub(crate) header: Vec<String>,
+    /// Seconds that a call may take, retries included [env: LOOM_TIMEOUT] [default: 600]
+    #[arg(long, value_name = "SECONDS", help_heading = CONNECTION)]
+    pub(crate) timeout: Option<f64>,
+    /// The loom.toml to read [env: LOOM_CONFIG] [default: ./loom.toml, else loom/loom.toml in the user's
+    /// configuration folder]
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    pub(crate) config: Option<PathBuf>,
+    /// Instructions that stand before the conversation [env: LOOM_SYSTEM] [default: none]
+    #[arg(long, value_name = "TEXT", help_heading = ANSWER)]
+    pub(crate) system: Option<String>,
+    /// Sampling temperature [env: LOOM_TEMPERATURE] [default: the server's]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, help_heading = ANSWER)]
+    pub(crate) temperature: Option<f64>,
+    /// The most tokens of an answer [env: LOOM_MAX_TOKENS] [default: the server's]
+    #[arg(long, value_name = "TOKENS", help_heading = ANSWER)]
+    pub(crate) max_tokens: Option<u64>,
+    /// Any further request parameter, such as seed=7, 'stop=["\n"]' or reasoning_effort=low: the value is JSON, or a
+    /// text; repeatable
+    #[arg(long, value_name = "KEY=JSON", help_heading = ANSWER)]
+    pub(crate) param: Vec<String>,
+}

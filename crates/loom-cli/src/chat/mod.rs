@@ -1,0 +1,246 @@
+//! `loom chat`: a conversation of several turns.
+//!
+//! A turn that fails or is stopped never ends the chat: what had arrived stays in the conversation, and a question
+//! that got nothing is taken out of it, so that it can be asked again.
+
+mod command;
+mod input;
+mod save;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use anstyle::Style;
+use loom::{Agent, AgentError, AgentEvent, Llm, Message, UnifiedLlm};
+use tokio::runtime::Runtime;
+
+use crate::answer::AnswerView;
+use crate::args::ChatArgs;
+use crate::chat::command::{Command, HELP};
+use crate::chat::input::{Input, Line};
+use crate::connect::{Connection, process_env};
+use crate::failure::{FAILED, Failure, INTERRUPTED, tell_error};
+use crate::run::{agent, interrupted, next_event};
+use crate::screen::{DIM, Screen, harmless};
+
+/// Runs the command and returns the exit code.
+pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
+    let connection = Connection::new(args.options, &process_env)?;
+    let llm = connection.llm()?;
+    let agent = agent(&connection, llm.clone())?;
+    let mut chat = Chat {
+        screen,
+        runtime,
+        reasoning: args.reasoning,
+        interactive: screen.in_is_terminal && screen.out_is_terminal,
+        connection,
+        llm,
+        agent,
+        conversation: Vec::new(),
+        saved: HashSet::new(),
+        failed: false,
+    };
+    chat.converse()
+}
+
+struct Chat<'a> {
+    screen: &'a Screen,
+    runtime: &'a Runtime,
+    reasoning: bool,
+    /// A person sits at a terminal; else lines come and answers go, and nothing more.
+    interactive: bool,
+    connection: Connection,
+    llm: UnifiedLlm,
+    agent: Agent,
+    conversation: Vec<Message>,
+    /// Files that this chat has written and may write again.
+    saved: HashSet<PathBuf>,
+    /// A turn or a command has failed.
+    failed: bool,
+}
+
+/// What became of a turn.
+enum Turn {
+    Answered,
+    Stopped,
+    Failed(Failure),
+}
+
+impl Chat<'_> {
+    fn converse(&mut self) -> Result<u8, Failure> {
+        let mut input = Input::new(self.interactive, self.screen, self.runtime);
+        self.greet();
+        loop {
+            match input.next()? {
+                Line::End => break,
+                Line::Interrupted if !self.interactive => return Ok(INTERRUPTED),
+                Line::Interrupted => self.say("\nCtrl-D or /exit leaves; Ctrl-C stops an answer."),
+                Line::Text(text) if text.trim().is_empty() => {}
+                Line::Text(text) => match Command::parse(&text) {
+                    Some(Command::Exit) => break,
+                    Some(command) => self.obey(command)?,
+                    None if self.turn(text)? => return Ok(INTERRUPTED),
+                    None => {}
+                },
+            }
+        }
+        // For scripts; a person has seen what went wrong and gone on.
+        Ok(if self.failed && !self.interactive { FAILED } else { 0 })
+    }
+
+    fn greet(&self) {
+        let model = match self.llm.model_name() {
+            name if name.is_empty() => "the model it serves".to_owned(),
+            name => name,
+        };
+        self.say(&format!(
+            "{model} at {}. /help lists the commands, Ctrl-D leaves.",
+            self.llm.endpoint().base_url()
+        ));
+    }
+
+    /// A word of the program itself, for a person.
+    fn say(&self, text: &str) {
+        if self.interactive {
+            self.screen.err(DIM, &format!("{}\n", harmless(text)));
+        }
+    }
+
+    /// One question and its answer; `true` if the program is to end.
+    fn turn(&mut self, text: String) -> Result<bool, Failure> {
+        self.conversation.push(Message::user(text));
+        let (turn, partial) = self.runtime.block_on(self.answer())?;
+        if matches!(turn, Turn::Answered) {
+            return Ok(false);
+        }
+        let kept = !partial.is_empty();
+        if kept {
+            self.conversation.push(Message::assistant(partial));
+        } else {
+            self.conversation.pop();
+        }
+        if let Turn::Failed(failure) = turn {
+            self.tell(failure)?;
+        } else if !self.interactive {
+            return Ok(true);
+        }
+        self.say(if kept {
+            "[stopped: the answer is partial, and stays in the conversation as it is]"
+        } else {
+            "[no answer: the question is not part of the conversation; the up key brings it back]"
+        });
+        Ok(false)
+    }
+
+    /// Prints the answer to the conversation as it comes, and returns what had arrived of one that is not complete.
+    async fn answer(&mut self) -> Result<(Turn, String), Failure> {
+        let mut view = AnswerView::new(self.screen, self.reasoning);
+        let mut events = self.agent.stream(self.conversation.clone());
+        let mut interrupt = Box::pin(interrupted());
+        let mut partial = String::new();
+        let turn = loop {
+            match next_event(&mut events, &mut interrupt).await {
+                Ok(Some(AgentEvent::Finish { message, .. })) => {
+                    view.finish(&message)?;
+                    self.conversation.push(*message);
+                    return Ok((Turn::Answered, String::new()));
+                }
+                Ok(Some(event)) => {
+                    if let AgentEvent::ContentDelta { content } = &event {
+                        partial.push_str(content);
+                    }
+                    view.show(&event)?;
+                }
+                Ok(None) => {
+                    let error = AgentError::Execution("the run ended without an answer".to_owned());
+                    break Turn::Failed(error.into());
+                }
+                Err(Failure::Interrupted) => break Turn::Stopped,
+                Err(failure) => break Turn::Failed(failure),
+            }
+        };
+        // First the connection, then the words about it.
+        drop(events);
+        if matches!(turn, Turn::Stopped) {
+            view.stop()?
+        } else {
+            view.end()?
+        }
+        Ok((turn, partial))
+    }
+
+    /// Tells of a failure that does not end the chat; returns one that does.
+    fn tell(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.failed = true;
+        match self.connection.explain(failure) {
+            Failure::Run(error) => {
+                tell_error(self.screen, &error);
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), Failure> {
+        let result = match command {
+            Command::Help => Ok(self.screen.out(HELP)?),
+            Command::Exit => Ok(()),
+            Command::New => {
+                self.conversation.clear();
+                self.say("A new conversation.");
+                Ok(())
+            }
+            Command::Model(None) => {
+                let name = self.llm.model_name();
+                let name =
+                    if name.is_empty() { "not known yet: the one that the endpoint serves" } else { &name };
+                Ok(self.screen.line(Style::new(), &harmless(name))?)
+            }
+            Command::Model(Some(name)) => self.change(|connection| {
+                connection.settings = connection.settings.clone().model(name);
+            }),
+            Command::System(None) => {
+                let text = self.connection.system.as_deref().unwrap_or("none; /system TEXT sets it");
+                Ok(self.screen.line(Style::new(), &harmless(text))?)
+            }
+            Command::System(Some(text)) => {
+                let system = Some(text).filter(|text| text != "-");
+                self.change(|connection| connection.system = system)
+            }
+            Command::Models => self.models(),
+            Command::Save(path) => save::save(&path, &self.conversation, &mut self.saved)
+                .map(|path| self.say(&format!("Saved to {}.", path.display()))),
+            Command::Unknown(name) => {
+                Err(Failure::usage(format!("there is no command /{name}; /help lists them")))
+            }
+        };
+        result.or_else(|failure| self.tell(failure))
+    }
+
+    /// Changes the settings, unless no LLM can be made with them.
+    fn change(&mut self, change: impl FnOnce(&mut Connection)) -> Result<(), Failure> {
+        let mut changed = self.connection.clone();
+        change(&mut changed);
+        let llm = changed.llm()?;
+        self.agent = agent(&changed, llm.clone())?;
+        (self.connection, self.llm) = (changed, llm);
+        self.say("From the next question on.");
+        Ok(())
+    }
+
+    fn models(&self) -> Result<(), Failure> {
+        let current = self.llm.model_name();
+        let ids = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = interrupted() => Ok(Vec::new()),
+                ids = self.llm.models() => ids,
+            }
+        })?;
+        for id in ids {
+            let mark = if id == current { "* " } else { "  " };
+            self.screen.line(Style::new(), &format!("{mark}{}", harmless(&id)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! How a command can fail, and how that is told: a sentence and a hint on stderr, or a JSON object on stdout, and an
+//! exit code.
+
+use std::io;
+
+use anstyle::{AnsiColor, Style};
+use loom::{AgentError, ErrorKind, LlmError};
+use serde_json::{Value, json};
+
+use crate::screen::{Screen, harmless};
+
+/// Exit code of a failure.
+pub(crate) const FAILED: u8 = 1;
+/// Exit code of a mistake in the command line or the configuration.
+pub(crate) const USAGE: u8 = 2;
+/// Exit code after Ctrl-C: 128 and the signal's number.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The run failed; also: the command line or the configuration is wrong (kind `config`).
+    Run(AgentError),
+    /// Stdin, stdout or the runtime failed.
+    Output(io::Error),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<LlmError> for Failure {
+    fn from(error: LlmError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl Failure {
+    /// A mistake of the caller.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        LlmError::config(message).into()
+    }
+
+    /// Tells it, and returns the exit code.
+    pub(crate) fn report(&self, screen: &Screen, as_json: bool) -> u8 {
+        match self {
+            Self::Interrupted => INTERRUPTED,
+            // `loom run … | head -1`: the reader has what it wanted.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Output(error) => {
+                tell(screen, &error.to_string(), None);
+                FAILED
+            }
+            Self::Run(error) => {
+                if as_json {
+                    if screen.out(&format!("{}\n", to_json(error))).is_err() {
+                        tell_error(screen, error);
+                    }
+                } else {
+                    tell_error(screen, error);
+                }
+                if kind(error) == ErrorKind::Config.as_str() { USAGE } else { FAILED }
+            }
+        }
+    }
+}
+
+/// Tells an error on stderr.
+pub(crate) fn tell_error(screen: &Screen, error: &AgentError) {
+    let AgentError::Llm(error) = error else { return tell(screen, &error.to_string(), None) };
+    let mut message = in_shell_words(&error.message);
+    if let Some(status) = error.status_code {
+        message.push_str(&format!(" [HTTP {status}]"));
+    }
+    if let Some(url) = &error.url {
+        message.push_str(&format!(" ({url})"));
+    }
+    if error.attempts > 1 {
+        message.push_str(&format!(" after {} attempts", error.attempts));
+    }
+    if let Some(id) = &error.request_id {
+        message.push_str(&format!(", request id {id}"));
+    }
+    tell(screen, &message, error.hint.as_deref().map(in_shell_words).as_deref());
+}
+
+/// Tells an error and what to do about it.
+pub(crate) fn tell(screen: &Screen, message: &str, hint: Option<&str>) {
+    const ERROR: Style = AnsiColor::Red.on_default().bold();
+    const HINT: Style = AnsiColor::Cyan.on_default().bold();
+    screen.err(ERROR, "error: ");
+    screen.err(Style::new(), &format!("{}\n", harmless(message)));
+    if let Some(hint) = hint {
+        screen.err(HINT, "hint: ");
+        screen.err(Style::new(), &format!("{}\n", harmless(hint)));
+    }
+}
+
+/// An error as the last line of `--json`.
+fn to_json(error: &AgentError) -> Value {
+    let AgentError::Llm(details) = error else {
+        return json!({
+            "type": "error", "kind": kind(error), "message": error.to_string(),
+            "status_code": null, "retryable": false, "hint": null, "partial": null,
+        });
+    };
+    json!({
+        "type": "error",
+        "kind": kind(error),
+        "message": details.message,
+        "status_code": details.status_code,
+        "retryable": details.retryable,
+        "hint": details.hint.as_deref().map(in_shell_words),
+        "partial": details.partial,
+        "url": details.url,
+        "request_id": details.request_id,
+        "attempts": details.attempts,
+    })
+}
+
+fn kind(error: &AgentError) -> &'static str {
+    match error {
+        AgentError::Llm(error) => error.kind.as_str(),
+        AgentError::Recursion { .. } => "recursion",
+        AgentError::Tool(_) => "tool",
+        _ => "execution",
+    }
+}
+
+/// How the library's hints, which speak of arguments, are said in the shell.
+const SHELL_WORDS: &[(&str, &str)] = &[
+    ("llm=\"custom\" with base_url", "--base-url URL"),
+    ("llm=\"custom\" needs a base_url", "--llm custom needs a --base-url"),
+    ("base_url=\"http://localhost:8000/v1\"", "--base-url http://localhost:8000/v1"),
+    ("model=\"…\"", "--model NAME"),
+    ("give one as api_key", "give one with --api-key"),
+    ("as base_url", "as --base-url"),
+    ("default_headers={\"Authorization\": \"Basic …\"}", "--header \"Authorization: Basic …\""),
+];
+
+fn in_shell_words(text: &str) -> String {
+    SHELL_WORDS.iter().fold(text.to_owned(), |text, (library, shell)| text.replace(library, shell))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_all_that_is_known() {
+        let mut error = LlmError::new(ErrorKind::Overloaded, "full").with_hint("choose one: model=\"…\"");
+        error.status_code = Some(503);
+        let json = to_json(&error.into());
+        assert_eq!(json["type"], "error");
+        assert_eq!(json["kind"], "overloaded");
+        assert_eq!(json["status_code"], 503);
+        assert_eq!(json["retryable"], true);
+        assert_eq!(json["hint"], "choose one: --model NAME");
+        assert_eq!(json["partial"], Value::Null);
+    }
+
+    /// The table above names the library's words; if those change, this fails.
+    #[test]
+    fn the_librarys_hints_are_known() {
+        let custom = loom::UnifiedLlm::builder().provider("custom").build().unwrap_err();
+        assert_eq!(in_shell_words(&custom.message), "--llm custom needs a --base-url");
+        assert!(
+            in_shell_words(custom.hint.as_deref().unwrap()).contains("--base-url http://localhost:8000/v1")
+        );
+        let unknown = loom::provider::unknown("zzz", &[]);
+        assert!(in_shell_words(unknown.hint.as_deref().unwrap()).starts_with("use --base-url URL"));
+    }
+}
