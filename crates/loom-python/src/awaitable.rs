@@ -50,15 +50,12 @@ impl Wake {
     }
 }
 
-/// Something that can be waited for: has its value, fails, or says how to wait.
+/// Something that can be waited for: has its value, fails, or says that there is more to wait for.
 pub(crate) trait Source: Send + Sync {
-    /// The value if it is there; `None` if there is more to wait for. `register` is called in that case with the lock
-    /// held that guards the value, so that no wake-up is lost.
-    fn poll(
-        &self,
-        py: Python<'_>,
-        register: &mut dyn FnMut() -> PyResult<Waker>,
-    ) -> PyResult<Option<Py<PyAny>>>;
+    /// The value if it is there, else `None`; in that case `waker` is kept and used once there is more to see.
+    ///
+    /// The waker is made before, since making it runs Python code, which must not happen with a lock held.
+    fn poll(&self, py: Python<'_>, waker: Option<Waker>) -> PyResult<Option<Py<PyAny>>>;
 
     /// Nobody waits any more: what is under way ends.
     fn cancel(&self);
@@ -90,19 +87,14 @@ impl Awaitable {
                     }
                 }
             }
-            let mut future = None;
-            let found = self.source.poll(py, &mut || {
-                let (made, waker) = Waker::new(py)?;
-                future = Some(made.unbind());
-                Ok(waker)
-            })?;
-            if let Some(value) = found {
+            if let Some(value) = self.source.poll(py, None)? {
                 return Err(stop_iteration(py, value));
             }
-            let Some(future) = future else {
-                return Err(PyRuntimeError::new_err("nothing to wait for"));
-            };
-            self.waiting = Some(future.bind(py).call_method0("__await__")?.unbind());
+            let (future, waker) = Waker::new(py)?;
+            if let Some(value) = self.source.poll(py, Some(waker))? {
+                return Err(stop_iteration(py, value));
+            }
+            self.waiting = Some(future.call_method0("__await__")?.unbind());
         }
     }
 
@@ -210,14 +202,10 @@ impl<T: Send + 'static> Job<T> {
 }
 
 impl<T: Send + 'static> Source for Job<T> {
-    fn poll(
-        &self,
-        py: Python<'_>,
-        register: &mut dyn FnMut() -> PyResult<Waker>,
-    ) -> PyResult<Option<Py<PyAny>>> {
+    fn poll(&self, py: Python<'_>, waker: Option<Waker>) -> PyResult<Option<Py<PyAny>>> {
         let mut state = self.lock();
         let Some(result) = state.result.take() else {
-            state.waker = Some(register()?);
+            state.waker = waker;
             return Ok(None);
         };
         let convert = state.convert.take();

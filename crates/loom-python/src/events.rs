@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, StreamExt};
 use loom::{Event, EventStream as RustStream, Llm, LlmError, UnifiedLlm};
-use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::sync::Notify;
@@ -104,11 +104,7 @@ impl Shared {
 }
 
 impl Source for Shared {
-    fn poll(
-        &self,
-        py: Python<'_>,
-        register: &mut dyn FnMut() -> PyResult<Waker>,
-    ) -> PyResult<Option<Py<PyAny>>> {
+    fn poll(&self, py: Python<'_>, waker: Option<Waker>) -> PyResult<Option<Py<PyAny>>> {
         let mut state = self.lock();
         if let Some(event) = state.ready.pop_front() {
             if state.ready.len() == MAX_READY / 2 {
@@ -124,7 +120,12 @@ impl Source for Shared {
         if state.ended || state.cancelled {
             return Err(PyStopAsyncIteration::new_err(()));
         }
-        state.waker = Some(register()?);
+        if waker.is_some() && state.waker.is_some() {
+            return Err(PyRuntimeError::new_err(
+                "this stream is being awaited already: take its events one after the other",
+            ));
+        }
+        state.waker = waker.or(state.waker.take());
         Ok(None)
     }
 

@@ -1,5 +1,7 @@
 //! `Llm`: the built-in LLM.
 
+#![allow(clippy::too_many_arguments)] // the names are openai-python's
+
 use std::time::Duration;
 
 use loom::{LlmSettings, Timeout, ToolChoice, UnifiedLlm};
@@ -23,7 +25,6 @@ impl Llm {
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
         default_headers = None, default_query = None, extra_body = None, params = None
     ))]
-    #[allow(clippy::too_many_arguments)] // the names are openai-python's
     fn new(
         py: Python<'_>,
         provider: Option<String>,

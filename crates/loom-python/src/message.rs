@@ -6,7 +6,7 @@ use std::sync::Arc;
 use loom::{Content, Role};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::completion::ToolCall;
 use crate::convert;
@@ -212,6 +212,7 @@ impl Usage {
         self.0.reasoning_tokens
     }
 
+    #[allow(clippy::wrong_self_convention)] // Python's name
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_py(py, &self.0)
     }
@@ -226,18 +227,15 @@ impl Usage {
         )
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyType>, (Option<u64>, Option<u64>, Option<u64>, Option<u64>, Option<u64>))>
-    {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
         let usage = slf.get().0;
-        let fields = (
+        let fields = [
             usage.prompt_tokens,
             usage.completion_tokens,
             usage.total_tokens,
             usage.cached_tokens,
             usage.reasoning_tokens,
-        );
-        Ok((slf.get_type(), fields))
+        ];
+        Ok((slf.get_type(), PyTuple::new(slf.py(), fields)?))
     }
 }

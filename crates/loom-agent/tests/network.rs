@@ -1,0 +1,100 @@
+//! Keys and origins, redirects, TLS, and the errors that name the link that failed.
+
+use loom::{ErrorKind, LlmError, Message, Request, UnifiedLlm};
+use loom_testkit::{Emulator, Reply, Script, Server, TestCa};
+use serde_json::json;
+
+const KEY: &str = "sk-secret-0123456789";
+
+async fn ask(base_url: String) -> Result<loom::Completion, LlmError> {
+    let llm = UnifiedLlm::builder().base_url(base_url).api_key(KEY).model("demo").max_retries(0).build()?;
+    llm.generate(Request::new(vec![Message::user("hello")])).await
+}
+
+#[tokio::test]
+async fn without_a_key_there_is_no_header_and_with_one_it_is_sent() {
+    let server = Server::start(Emulator::new().model("demo")).await.unwrap();
+    ask(server.base_url()).await.unwrap();
+    let llm = UnifiedLlm::builder().base_url(server.base_url()).model("demo").build().unwrap();
+    llm.generate(Request::new(vec![Message::user("hello")])).await.unwrap();
+    let requests = server.requests();
+    assert_eq!(requests[0].header("authorization"), Some(format!("Bearer {KEY}").as_str()));
+    assert_eq!(requests[1].header("authorization"), None);
+    assert_eq!(requests[1].header("content-type"), Some("application/json"));
+    assert!(requests[1].header("user-agent").unwrap().starts_with("loom/"));
+    assert_eq!(
+        requests[1].json(),
+        json!({"model": "demo", "messages": [{"role": "user", "content": "hello"}]})
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_origin_is_refused_and_gets_nothing() {
+    let other = Server::start(Emulator::new().model("demo")).await.unwrap();
+    for status in [301, 302, 307, 308] {
+        let away =
+            Reply::text(status, "").header("location", &format!("{}/chat/completions", other.base_url()));
+        let server = Server::start(Script::new([away])).await.unwrap();
+        let error = ask(server.base_url()).await.unwrap_err();
+        assert!(error.message.contains("redirects to"), "{error}");
+        assert!(error.hint.as_deref().unwrap().contains("base_url"));
+    }
+    assert!(other.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_within_the_origin_keeps_method_body_and_key() {
+    for status in [301, 302, 307, 308] {
+        let away = Reply::text(status, "").header("location", "/v1/chat/completions?moved=1");
+        let answer = json!({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]});
+        let server = Server::start(Script::new([away, Reply::json(200, &answer)])).await.unwrap();
+        assert_eq!(ask(server.base_url()).await.unwrap().content, "hi");
+        let second = server.requests().pop().unwrap();
+        assert_eq!((second.method.as_str(), second.query.as_str()), ("POST", "moved=1"));
+        assert_eq!(second.json()["messages"][0]["content"], "hello");
+        assert!(second.header("authorization").is_some());
+    }
+}
+
+#[tokio::test]
+async fn errors_name_the_link_that_failed() {
+    let gone = Server::start(Emulator::new()).await.unwrap();
+    let port = gone.port();
+    gone.shutdown().await;
+    let refused = ask(format!("http://127.0.0.1:{port}/v1")).await.unwrap_err();
+    assert!(
+        refused.kind == ErrorKind::Connection && refused.message.contains("nothing listens"),
+        "{refused}"
+    );
+
+    let unknown = ask("http://no-such-host.invalid/v1".into()).await.unwrap_err();
+    assert!(
+        unknown.kind == ErrorKind::Connection && unknown.message.contains("cannot be resolved"),
+        "{unknown}"
+    );
+
+    let plain = Server::start(Emulator::new().model("demo")).await.unwrap();
+    let no_tls = ask(plain.base_url().replace("http://", "https://")).await.unwrap_err();
+    assert!(
+        no_tls.message.contains("TLS") && no_tls.hint.as_deref().unwrap().contains("http://"),
+        "{no_tls}"
+    );
+
+    let identity = TestCa::new().unwrap().issue(&["127.0.0.1"]).unwrap();
+    let private = Server::start_tls(Emulator::new().model("demo"), identity).await.unwrap();
+    let untrusted = ask(private.base_url()).await.unwrap_err();
+    assert!(untrusted.message.contains("not trusted"), "{untrusted}");
+    assert!(untrusted.hint.as_deref().unwrap().contains("SSL_CERT_FILE"), "{untrusted}");
+    for error in [refused, unknown, no_tls, untrusted] {
+        assert!(!format!("{error} {error:?}").contains(KEY));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_server_quotes_is_not_shown() {
+    let body = json!({"error": {"message": format!("Incorrect API key provided: {KEY}"), "code": "invalid_api_key"}});
+    let server = Server::start(Script::new([Reply::json(401, &body)])).await.unwrap();
+    let error = ask(server.base_url()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Auth);
+    assert!(!format!("{error} {error:?}").contains(KEY));
+}

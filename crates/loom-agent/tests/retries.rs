@@ -1,0 +1,134 @@
+//! What is repeated, after what wait, and what never is.
+
+use std::time::{Duration, Instant};
+
+use loom::{ErrorKind, Llm, Message, Request, UnifiedLlm};
+use loom_testkit::{Emulator, Piece, Reply, Script, Server};
+use serde_json::json;
+
+fn llm(server: &Server) -> UnifiedLlm {
+    UnifiedLlm::builder().base_url(server.base_url()).model("test-model").build().unwrap()
+}
+
+fn hello() -> Request {
+    Request::new(vec![Message::user("hello")])
+}
+
+fn answer() -> Reply {
+    Reply::json(
+        200,
+        &json!({"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}),
+    )
+}
+
+fn refusal(status: u16) -> Reply {
+    Reply::json(status, &json!({"error": {"message": "no"}})).header("retry-after-ms", "10")
+}
+
+#[tokio::test]
+async fn what_may_pass_is_repeated_twice() {
+    for status in [408, 409, 429, 500, 502, 503, 504, 529] {
+        let server = Server::start(Script::new([refusal(status), refusal(status), answer()])).await.unwrap();
+        assert_eq!(llm(&server).generate(hello()).await.unwrap().content, "hi", "{status}");
+
+        let server =
+            Server::start(Script::new([refusal(status), refusal(status), refusal(status)])).await.unwrap();
+        let error = llm(&server).generate(hello()).await.unwrap_err();
+        assert_eq!((error.status_code, error.attempts), (Some(status), 3));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_pass_is_not_repeated() {
+    for status in [400, 401, 402, 403, 413, 422, 501] {
+        let server = Server::start(Script::new([refusal(status), answer()])).await.unwrap();
+        let error = llm(&server).generate(hello()).await.unwrap_err();
+        assert_eq!((error.status_code, error.attempts), (Some(status), 1));
+        assert_eq!(server.requests().len(), 1);
+    }
+    let quota =
+        json!({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}});
+    let quota = Reply::json(429, &quota).header("x-should-retry", "true");
+    let server = Server::start(Script::new([quota, answer()])).await.unwrap();
+    assert_eq!(llm(&server).generate(hello()).await.unwrap_err().kind, ErrorKind::Quota);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn the_servers_word_counts() {
+    let never = refusal(503).header("x-should-retry", "false");
+    let server = Server::start(Script::new([never, answer()])).await.unwrap();
+    assert_eq!(llm(&server).generate(hello()).await.unwrap_err().attempts, 1);
+
+    let later = Reply::json(429, &json!({"error": {"message": "slow down"}})).header("retry-after", "0.3");
+    let server = Server::start(Script::new([later, answer()])).await.unwrap();
+    let started = Instant::now();
+    llm(&server).generate(hello()).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(300));
+
+    let tomorrow =
+        Reply::json(429, &json!({"error": {"message": "slow down"}})).header("retry-after", "86400");
+    let server = Server::start(Script::new([tomorrow, answer()])).await.unwrap();
+    let error = llm(&server).generate(hello()).await.unwrap_err();
+    assert_eq!((error.attempts, error.retry_after), (1, Some(Duration::from_secs(86400))));
+}
+
+#[tokio::test]
+async fn no_wait_goes_beyond_the_total() {
+    let later = Reply::json(503, &json!({"error": {"message": "busy"}})).header("retry-after", "60");
+    let server = Server::start(Script::new([later, answer()])).await.unwrap();
+    let llm = UnifiedLlm::builder().base_url(server.base_url()).model("m").timeout_secs(5.0).build().unwrap();
+    let started = Instant::now();
+    assert_eq!(llm.generate(hello()).await.unwrap_err().kind, ErrorKind::Overloaded);
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_first_token_is_tried_again_and_none_after_it() {
+    let dead = || Reply::raw("").then(Piece::Reset);
+    let server = Server::start(Script::new([dead(), answer()])).await.unwrap();
+    assert_eq!(llm(&server).generate(hello()).await.unwrap().content, "hi");
+
+    let chunk = json!({"choices": [{"index": 0, "delta": {"content": "half"}}]});
+    let cut = Reply::sse([chunk.to_string()]).then(Piece::Reset);
+    let server = Server::start(Script::new([cut, answer()])).await.unwrap();
+    let error = loom::collect(llm(&server).stream(Request { stream: true, ..hello() })).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::StreamInterrupted);
+    assert_eq!(error.partial.as_ref().unwrap().content, "half");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_v1_is_found_once_and_remembered() {
+    let server = Server::start(Emulator::new().model("test-model")).await.unwrap();
+    let llm = UnifiedLlm::builder().base_url(server.origin()).model("test-model").build().unwrap();
+    for _ in 0..2 {
+        let completion = llm.generate(hello()).await.unwrap();
+        assert_eq!(completion.ledger.first().map(|entry| entry.rule), Some(loom::Rule::PathAdapted));
+    }
+    let paths: Vec<String> = server.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths, ["/chat/completions", "/v1/chat/completions", "/v1/chat/completions"]);
+}
+
+#[tokio::test]
+async fn a_refused_parameter_is_corrected_once_and_remembered() {
+    let refusal = Reply::json(
+        422,
+        &json!({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}),
+    );
+    let chunk = |delta: serde_json::Value, reason: Option<&str>| {
+        json!({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}).to_string()
+    };
+    let good = || {
+        Reply::sse([chunk(json!({"content": "hi"}), None), chunk(json!({}), Some("stop")), "[DONE]".into()])
+    };
+    let server = Server::start(Script::new([refusal, good(), good()])).await.unwrap();
+    for sent in [2, 3] {
+        let request = Request { stream: true, ..hello() };
+        assert_eq!(loom::collect(llm(&server).stream(request)).await.unwrap().content, "hi");
+        assert_eq!(server.requests().len(), sent);
+    }
+    let sent: Vec<bool> =
+        server.requests().iter().map(|request| request.json().get("stream_options").is_some()).collect();
+    assert_eq!(sent, [true, false, false]);
+}
