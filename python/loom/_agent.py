@@ -16,7 +16,29 @@ if TYPE_CHECKING:
 
 
 class Agent:
-    """An agent. Takes the arguments of ``loom.agent``. Runs share nothing, so any number can go on at once."""
+    """An agent: a model, tools, and the loop between them. ``loom.agent(…)`` makes one.
+
+    Making it uses no network. Runs share nothing, so any number can go on at once.
+
+    Args:
+        name: the agent's name.
+        llm: a provider's name (``"custom"``, ``"openai"``, …), an endpoint of ``loom.toml``, a dict of
+            ``UnifiedLLM``'s arguments (it is not changed), or an LLM object.
+        api_key: the key; see ``UnifiedLLM``.
+        base_url: the endpoint's address, such as ``"http://localhost:8000/v1"``.
+        model: the model's name.
+        system_prompt: instructions that stand before each conversation.
+        tools: functions made tools by ``@loom.tool``, or plain functions.
+        max_recursion_depth: how often the model may be asked in one run.
+        event_handler: called with each event of a run, as ``Agent.stream`` yields them; sync or async. Its failures
+            are logged and do not harm the run.
+        **llm_options: further arguments of ``UnifiedLLM`` (``temperature``, ``max_tokens``, ``timeout``, …). Given
+            beside a dict, they win over its entries.
+
+    Raises:
+        ConfigurationError: the settings cannot work.
+        ToolError: a tool cannot be used.
+    """
 
     def __init__(
         self,
@@ -241,49 +263,4 @@ async def _told(
         await events.aclose()
 
 
-def agent(
-    name: str = "assistant",
-    llm: Any = None,
-    *,
-    api_key: str | None = None,
-    base_url: str | None = None,
-    model: str | None = None,
-    system_prompt: str | None = None,
-    tools: Iterable[Any] | None = None,
-    max_recursion_depth: int = 20,
-    event_handler: Callable[[dict[str, Any]], Any] | None = None,
-    **llm_options: Any,
-) -> Agent:
-    """Makes an agent. No network is used.
-
-    Args:
-        name: the agent's name.
-        llm: a provider's name (``"custom"``, ``"openai"``, …), an endpoint of ``loom.toml``, a dict of
-            ``UnifiedLLM``'s arguments (it is not changed), or an LLM object.
-        api_key: the key; see ``UnifiedLLM``.
-        base_url: the endpoint's address, such as ``"http://localhost:8000/v1"``.
-        model: the model's name.
-        system_prompt: instructions that stand before each conversation.
-        tools: functions made tools by ``@loom.tool``, or plain functions.
-        max_recursion_depth: how often the model may be asked in one run.
-        event_handler: called with each event of a run, as ``Agent.stream`` yields them; sync or async. Its failures
-            are logged and do not harm the run.
-        **llm_options: further arguments of ``UnifiedLLM`` (``temperature``, ``max_tokens``, ``timeout``, …). Given
-            beside a dict, they win over its entries.
-
-    Raises:
-        ConfigurationError: the settings cannot work.
-        ToolError: a tool cannot be used.
-    """
-    return Agent(
-        name,
-        llm,
-        api_key=api_key,
-        base_url=base_url,
-        model=model,
-        system_prompt=system_prompt,
-        tools=tools,
-        max_recursion_depth=max_recursion_depth,
-        event_handler=event_handler,
-        **llm_options,
-    )
+agent = Agent

@@ -25,7 +25,8 @@ checks=0
 finish() {
     tmux -L "$socket" kill-server 2>/dev/null || true
     [ -z "$server" ] || kill "$server" 2>/dev/null || true
-    rm -rf "$folder"
+    # What was killed a moment ago may still write there.
+    rm -rf "$folder" 2>/dev/null || { sleep 1; rm -rf "$folder"; }
 }
 trap finish EXIT
 

@@ -9,6 +9,7 @@
 //! | `connect` | flags and `LOOM_*` variables → the settings of an LLM |
 //! | `failure` | how a failure is told: sentence and hint, JSON, exit code |
 //! | `screen` | stdout and stderr: what is a terminal, colour, control characters |
+//! | `interrupt` | Ctrl-C |
 //! | `markdown` | text that streams, styled as Markdown |
 //! | `answer` | the events of a run → what is printed |
 //! | `run`, `chat`, `models`, `providers`, `demo` | one command each |
@@ -19,6 +20,7 @@ mod chat;
 mod connect;
 mod demo;
 mod failure;
+mod interrupt;
 mod markdown;
 mod models;
 mod providers;

@@ -10,6 +10,7 @@ use crate::answer::AnswerView;
 use crate::args::RunArgs;
 use crate::connect::{Connection, process_env};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 
 /// Runs the command.
@@ -17,12 +18,13 @@ pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<(
     let question = question(args.question, screen)?;
     let connection = Connection::new(args.options, &process_env)?;
     let agent = agent(&connection, connection.llm()?)?;
+    let interrupt = Interrupt::new(runtime);
     let result = runtime.block_on(async {
         let events = agent.stream(question);
         if args.json {
-            print_events(events, screen).await
+            print_events(events, screen, &interrupt).await
         } else {
-            print_answer(events, screen, args.reasoning).await
+            print_answer(events, screen, &interrupt, args.reasoning).await
         }
     });
     result.map_err(|failure| connection.explain(failure))
@@ -40,27 +42,24 @@ pub(crate) fn agent(connection: &Connection, llm: loom::UnifiedLlm) -> Result<Ag
 /// The next event, unless Ctrl-C comes first.
 pub(crate) async fn next_event(
     events: &mut AgentStream,
-    interrupt: &mut (impl Future<Output = ()> + Unpin),
+    interrupt: &Interrupt,
 ) -> Result<Option<AgentEvent>, Failure> {
     tokio::select! {
         biased;
-        () = interrupt => Err(Failure::Interrupted),
+        () = interrupt.pressed() => Err(Failure::Interrupted),
         event = events.next() => Ok(event.transpose()?),
     }
 }
 
-/// Resolves at Ctrl-C; never where it cannot be caught.
-pub(crate) async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn print_answer(mut events: AgentStream, screen: &Screen, reasoning: bool) -> Result<(), Failure> {
+async fn print_answer(
+    mut events: AgentStream,
+    screen: &Screen,
+    interrupt: &Interrupt,
+    reasoning: bool,
+) -> Result<(), Failure> {
     let mut view = AnswerView::new(screen, reasoning);
-    let mut interrupt = Box::pin(interrupted());
     loop {
-        match next_event(&mut events, &mut interrupt).await {
+        match next_event(&mut events, interrupt).await {
             Ok(Some(AgentEvent::Finish { message, .. })) => return Ok(view.finish(&message)?),
             Ok(Some(event)) => view.show(&event)?,
             Ok(None) => return Ok(view.end()?),
@@ -78,9 +77,12 @@ async fn print_answer(mut events: AgentStream, screen: &Screen, reasoning: bool)
     }
 }
 
-async fn print_events(mut events: AgentStream, screen: &Screen) -> Result<(), Failure> {
-    let mut interrupt = Box::pin(interrupted());
-    while let Some(event) = next_event(&mut events, &mut interrupt).await? {
+async fn print_events(
+    mut events: AgentStream,
+    screen: &Screen,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    while let Some(event) = next_event(&mut events, interrupt).await? {
         let line = serde_json::to_string(&event).map_err(io::Error::from)?;
         screen.out(&format!("{line}\n"))?;
     }

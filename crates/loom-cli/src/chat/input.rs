@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
-use crate::run::interrupted;
+use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 
 const PROMPT: &str = "> ";
@@ -41,16 +41,15 @@ pub(crate) enum Input<'a> {
     Plain {
         lines: mpsc::Receiver<io::Result<Vec<u8>>>,
         prompt: Option<&'a Screen>,
-        runtime: &'a Runtime,
     },
 }
 
 impl<'a> Input<'a> {
     /// The editor with the lines of earlier chats if there is a person at a terminal that can move its cursor.
-    pub(crate) fn new(interactive: bool, screen: &'a Screen, runtime: &'a Runtime) -> Self {
+    pub(crate) fn new(interactive: bool, screen: &'a Screen) -> Self {
         let can_edit = interactive && anstyle_query::term_supports_ansi_color();
         let Some(mut editor) = can_edit.then(editor).flatten() else {
-            return Self::Plain { lines: read_lines(), prompt: interactive.then_some(screen), runtime };
+            return Self::Plain { lines: read_lines(), prompt: interactive.then_some(screen) };
         };
         let mut history = history_file();
         if let Some(path) = &history {
@@ -67,16 +66,16 @@ impl<'a> Input<'a> {
     }
 
     /// Waits for a line.
-    pub(crate) fn next(&mut self) -> Result<Line, Failure> {
+    pub(crate) fn next(&mut self, runtime: &Runtime, interrupt: &Interrupt) -> Result<Line, Failure> {
         match self {
-            Self::Plain { lines, prompt, runtime } => {
+            Self::Plain { lines, prompt } => {
                 if let Some(screen) = prompt {
                     screen.out(PROMPT)?;
                 }
                 let line = runtime.block_on(async {
                     tokio::select! {
                         biased;
-                        () = interrupted() => Err(Line::Interrupted),
+                        () = interrupt.pressed() => Err(Line::Interrupted),
                         line = lines.recv() => Ok(line),
                     }
                 });

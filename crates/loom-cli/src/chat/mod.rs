@@ -20,7 +20,8 @@ use crate::chat::command::{Command, HELP};
 use crate::chat::input::{Input, Line};
 use crate::connect::{Connection, process_env};
 use crate::failure::{FAILED, Failure, INTERRUPTED, tell_error};
-use crate::run::{agent, interrupted, next_event};
+use crate::interrupt::Interrupt;
+use crate::run::{agent, next_event};
 use crate::screen::{DIM, Screen, harmless};
 
 /// Runs the command and returns the exit code.
@@ -31,6 +32,7 @@ pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result
     let mut chat = Chat {
         screen,
         runtime,
+        interrupt: Interrupt::new(runtime),
         reasoning: args.reasoning,
         interactive: screen.in_is_terminal && screen.out_is_terminal,
         connection,
@@ -46,6 +48,7 @@ pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result
 struct Chat<'a> {
     screen: &'a Screen,
     runtime: &'a Runtime,
+    interrupt: Interrupt,
     reasoning: bool,
     /// A person sits at a terminal; else lines come and answers go, and nothing more.
     interactive: bool,
@@ -68,20 +71,25 @@ enum Turn {
 
 impl Chat<'_> {
     fn converse(&mut self) -> Result<u8, Failure> {
-        let mut input = Input::new(self.interactive, self.screen, self.runtime);
+        let mut input = Input::new(self.interactive, self.screen);
         self.greet();
         loop {
-            match input.next()? {
+            match input.next(self.runtime, &self.interrupt)? {
                 Line::End => break,
                 Line::Interrupted if !self.interactive => return Ok(INTERRUPTED),
                 Line::Interrupted => self.say("\nCtrl-D or /exit leaves; Ctrl-C stops an answer."),
                 Line::Text(text) if text.trim().is_empty() => {}
-                Line::Text(text) => match Command::parse(&text) {
-                    Some(Command::Exit) => break,
-                    Some(command) => self.obey(command)?,
-                    None if self.turn(text)? => return Ok(INTERRUPTED),
-                    None => {}
-                },
+                Line::Text(text) => {
+                    if self.interactive {
+                        self.interrupt.forget();
+                    }
+                    match Command::parse(&text) {
+                        Some(Command::Exit) => break,
+                        Some(command) => self.obey(command)?,
+                        None if self.turn(text)? => return Ok(INTERRUPTED),
+                        None => {}
+                    }
+                }
             }
         }
         // For scripts; a person has seen what went wrong and gone on.
@@ -111,6 +119,7 @@ impl Chat<'_> {
         self.conversation.push(Message::user(text));
         let (turn, partial) = self.runtime.block_on(self.answer())?;
         if matches!(turn, Turn::Answered) {
+            self.say("");
             return Ok(false);
         }
         let kept = !partial.is_empty();
@@ -136,10 +145,9 @@ impl Chat<'_> {
     async fn answer(&mut self) -> Result<(Turn, String), Failure> {
         let mut view = AnswerView::new(self.screen, self.reasoning);
         let mut events = self.agent.stream(self.conversation.clone());
-        let mut interrupt = Box::pin(interrupted());
         let mut partial = String::new();
         let turn = loop {
-            match next_event(&mut events, &mut interrupt).await {
+            match next_event(&mut events, &self.interrupt).await {
                 Ok(Some(AgentEvent::Finish { message, .. })) => {
                     view.finish(&message)?;
                     self.conversation.push(*message);
@@ -233,7 +241,7 @@ impl Chat<'_> {
         let ids = self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = interrupted() => Ok(Vec::new()),
+                () = self.interrupt.pressed() => Ok(Vec::new()),
                 ids = self.llm.models() => ids,
             }
         })?;
