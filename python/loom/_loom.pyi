@@ -69,6 +69,9 @@ class Message:
     @property
     def reasoning(self) -> str | None: ...
     @property
+    def refusal(self) -> str | None:
+        """What the model said when it refused."""
+    @property
     def usage(self) -> Usage | None:
         """Tokens used: on an agent's answer by the whole run. None when the server did not say."""
     @property

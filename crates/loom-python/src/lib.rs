@@ -22,7 +22,7 @@ use pyo3::types::PyDict;
 /// The providers that are known by name, as dicts.
 #[pyfunction]
 fn providers(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
-    loom::provider::builtin().iter().map(|provider| convert::to_py(py, provider)).collect()
+    loom::provider::all().iter().map(|provider| convert::to_py(py, provider)).collect()
 }
 
 /// Adds a provider for this process.

@@ -90,6 +90,11 @@ impl Message {
     }
 
     #[getter]
+    fn refusal(&self) -> Option<&str> {
+        self.0.refusal.as_deref()
+    }
+
+    #[getter]
     fn usage(&self) -> Option<Usage> {
         self.0.usage.map(Usage)
     }

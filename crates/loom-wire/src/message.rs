@@ -96,6 +96,9 @@ pub struct Message {
     /// What the model thought before it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    /// What the model said when it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// Tokens used; on an agent's answer, by the whole run. None when the server did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -130,6 +133,7 @@ impl Message {
             tool_calls: Vec::new(),
             tool_call_id: None,
             reasoning: None,
+            refusal: None,
             usage: None,
             finish_reason: None,
             model: None,
@@ -187,6 +191,7 @@ impl From<Completion> for Message {
             tool_calls: completion.tool_calls,
             tool_call_id: None,
             reasoning: completion.reasoning,
+            refusal: completion.refusal,
             usage: completion.usage,
             finish_reason: completion.finish_reason,
             model: completion.model,

@@ -86,13 +86,25 @@ pub fn register(provider: Provider) -> Result<(), LlmError> {
     Ok(())
 }
 
+/// All providers: the built-in ones, then those that were added, by name.
+pub fn all() -> Vec<Provider> {
+    let added = ADDED.read().unwrap_or_else(PoisonError::into_inner);
+    let mut all: Vec<Provider> =
+        builtin().iter().filter(|provider| !added.contains_key(&provider.name)).cloned().collect();
+    let mut own: Vec<Provider> = added.values().cloned().collect();
+    own.sort_by(|a, b| a.name.cmp(&b.name));
+    all.extend(own);
+    all
+}
+
 /// The provider of that name or alias, in any case. Added ones come first.
 pub fn find(name: &str) -> Option<Provider> {
     let wanted = name.trim().to_lowercase();
-    if let Some(added) = ADDED.read().unwrap_or_else(PoisonError::into_inner).get(&wanted) {
-        return Some(added.clone());
-    }
-    builtin().iter().find(|provider| provider.name == wanted || provider.aliases.contains(&wanted)).cloned()
+    let is_it = |provider: &&Provider| {
+        provider.name.to_lowercase() == wanted || provider.aliases.iter().any(|alias| alias.to_lowercase() == wanted)
+    };
+    let added = ADDED.read().unwrap_or_else(PoisonError::into_inner);
+    added.values().find(is_it).or_else(|| builtin().iter().find(is_it)).cloned()
 }
 
 /// The error for a name that nothing has, with the nearest that something has.
