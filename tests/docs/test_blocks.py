@@ -7,10 +7,10 @@
 | console | each `$ ` line is run by bash; what it prints must be what stands below it (`…` stands for any text) |
 | toml | read by `loom providers --config`, which must list every endpoint and provider in it |
 | rust | the page is a doctest of the crate loom-agent (see its lib.rs), so `cargo test` compiles it |
-| text, json | json is parsed |
+| text | nothing |
 
-Every http and https host but 127.0.0.1 is played by a proxy in front of a mock server; nothing leaves the machine. A block
-that cannot run here has `<!-- not run: the reason -->` in the line above it.
+Every http and https host but 127.0.0.1 is played by a proxy in front of a mock server; nothing leaves the machine. A
+block that cannot run here has `<!-- not run: the reason -->` in the line above it.
 
 docs/custom-base-url.zh.md has a test of its own: tests/python/test_spec_page.py.
 """
@@ -50,7 +50,7 @@ def _clean_environment() -> dict[str, str]:
 
 SPEC_PAGE = ROOT / "docs" / "custom-base-url.zh.md"
 PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")])
-LANGUAGES = ("python", "bash", "console", "toml", "rust,no_run", "text", "json")
+LANGUAGES = ("python", "bash", "console", "toml", "rust,no_run", "text")
 COMMANDS = Path(os.environ.get("LOOM_DOCS_BIN", Path(sys.prefix) / "bin"))  #: the folder with the command `loom`
 
 
@@ -242,14 +242,17 @@ def test_toml(world, block):
 @cases("rust,no_run")
 def test_rust(block):
     assert re.search(r"fn main\(", block.code), "a block is a whole program: hidden lines show on GitHub"
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted({b.page for b in BLOCKS if b.language == "rust,no_run"}),
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_rust_is_compiled(page):
     lib = (ROOT / "crates" / "loom-agent" / "src" / "lib.rs").read_text(encoding="utf-8")
-    include = f'include_str!("../../../{block.page.relative_to(ROOT).as_posix()}")'
+    include = f'include_str!("../../../{page.relative_to(ROOT).as_posix()}")'
     assert include in lib, f"lib.rs does not compile this page: #[cfg(doctest)] #[doc = {include}]"
-
-
-@cases("json")
-def test_json(block):
-    json.loads(block.code)
 
 
 # ---- The pages
@@ -323,3 +326,14 @@ def test_the_command_line_page_names_every_option(world):
                 assert option in text or option == "--help", f"{page} lacks {option}"
             for variable in re.findall(r"LOOM_[A-Z_]+", done.stdout):
                 assert variable in text, f"{page} lacks {variable}"
+
+
+@pytest.mark.parametrize("page", ["troubleshooting.md", "troubleshooting.zh.md"])
+def test_the_messages_that_troubleshooting_quotes_are_the_codes_own(page):
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("crates/*/src/**/*.rs")))
+    source = re.sub(r"\\\n\s*", "", source).replace('\\"', '"').replace("`", "")
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    quoted = [row for row in re.findall(r"^\| `([^`]+)`(?! \| `)", text, re.MULTILINE) if " " in row]
+    assert len(quoted) > 30
+    pieces = [piece.strip(' :,"') for quote in quoted for piece in quote.split("…")]
+    assert [piece for piece in pieces if piece not in source] == []

@@ -30,3 +30,16 @@ pub use loom_wire::{
 pub use model::config::Config;
 pub use model::provider::{self, Provider};
 pub use model::{EventStream, Llm, LlmSettings, UnifiedLlm, collect};
+
+/// The Rust programs of the documentation, compiled as tests.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../README.zh-CN.md")]
+    struct ReadmeInChinese;
+    #[doc = include_str!("../../../docs/rust-api.md")]
+    struct RustApi;
+    #[doc = include_str!("../../../docs/rust-api.zh.md")]
+    struct RustApiInChinese;
+}
