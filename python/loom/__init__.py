@@ -58,6 +58,10 @@ def register_provider(name: str, **fields: Any) -> None:
     register_provider({"name": name, **fields})
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, "RecursionError", "builtin", "errors", *(entry["class"] for entry in providers())])
+
+
 def __getattr__(name: str) -> type[UnifiedLLM]:
     found = preset(name)
     if found is None:

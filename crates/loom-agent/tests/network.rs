@@ -98,3 +98,20 @@ async fn a_key_that_the_server_quotes_is_not_shown() {
     assert_eq!(error.kind, ErrorKind::Auth);
     assert!(!format!("{error} {error:?}").contains(KEY));
 }
+
+#[tokio::test]
+async fn a_header_or_query_value_that_the_server_quotes_is_not_shown() {
+    let body = json!({"error": {"message": format!("unknown token {KEY}, tenant tenant-0123456789")}});
+    let server = Server::start(Script::new([Reply::json(401, &body)])).await.unwrap();
+    let llm = UnifiedLlm::builder()
+        .base_url(server.base_url())
+        .model("demo")
+        .header("Authorization", format!("Token {KEY}"))
+        .query("tenant", "tenant-0123456789")
+        .build()
+        .unwrap();
+    let error = llm.generate(Request::new(vec![Message::user("hello")])).await.unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains(KEY) && !shown.contains("tenant-0123456789"), "{shown}");
+    assert!(error.hint.as_deref().unwrap().contains("not valid"));
+}

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use loom::{LlmSettings, Timeout, ToolChoice, UnifiedLlm};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -189,12 +189,16 @@ fn request(
 /// Seconds for the whole call, or an object with `connect`, `first_token`, `idle` and `total`.
 fn extract_timeout(value: &Bound<'_, PyAny>) -> PyResult<Timeout> {
     if let Ok(seconds) = value.extract::<f64>() {
-        return Ok(Timeout::total(duration(seconds, "timeout")?));
+        return Ok(Timeout::total(duration(value.py(), seconds, "timeout")?));
     }
     let clock = |name: &str| -> PyResult<Option<Duration>> {
-        let wrong = |_| PyTypeError::new_err("timeout is a number of seconds or a loom.Timeout");
+        let wrong = |_| wrong_timeout(value.py(), "timeout is a number of seconds or a loom.Timeout");
         let field = value.getattr(name).map_err(wrong)?;
-        field.extract::<Option<f64>>()?.map(|seconds| duration(seconds, name)).transpose()
+        field
+            .extract::<Option<f64>>()
+            .map_err(wrong)?
+            .map(|seconds| duration(value.py(), seconds, name))
+            .transpose()
     };
     Ok(Timeout {
         connect: clock("connect")?,
@@ -204,11 +208,15 @@ fn extract_timeout(value: &Bound<'_, PyAny>) -> PyResult<Timeout> {
     })
 }
 
-fn duration(seconds: f64, name: &str) -> PyResult<Duration> {
+fn wrong_timeout(py: Python<'_>, why: &str) -> PyErr {
+    errors::llm_error(py, loom::LlmError::config(why))
+}
+
+fn duration(py: Python<'_>, seconds: f64, name: &str) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|limit| !limit.is_zero())
-        .ok_or_else(|| PyValueError::new_err(format!("{name}: {seconds} is not a number of seconds above 0")))
+        .ok_or_else(|| wrong_timeout(py, &format!("{name}: {seconds} is not a number of seconds above 0")))
 }
 
 fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {

@@ -173,6 +173,9 @@ impl AgentBuilder {
             }
             (None, _) => Arc::new(self.settings.build()?),
         };
+        if self.max_turns == 0 {
+            return Err(LlmError::config("max_recursion_depth is a number of turns from 1, not 0").into());
+        }
         let mut tools = Tools::default();
         for tool in self.tools {
             tools.add(tool).map_err(AgentError::Tool)?;

@@ -6,10 +6,6 @@ use loom_wire::LlmError;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-/// What people write where a server wants no key.
-const PLACEHOLDERS: [&str; 6] =
-    ["EMPTY", "lm-studio", "ollama", "not-needed", "no-key", "sk-no-key-required"];
-
 /// A key and the way it is sent. Cannot be printed.
 #[derive(Clone, Default)]
 pub enum Credential {
@@ -49,23 +45,11 @@ impl Credential {
         matches!(self, Self::None)
     }
 
-    /// Takes the key out of an error: servers quote it ("Incorrect API key provided: …").
-    pub(crate) fn scrub(&self, error: &mut LlmError) {
-        let key = match self {
-            Self::None => return,
-            Self::Bearer(key) | Self::Header { key, .. } => key.expose_secret(),
-        };
-        // A placeholder is no secret, and taking it out would only spoil the text.
-        if key.len() < 6 || PLACEHOLDERS.contains(&key) {
-            return;
-        }
-        let details = &mut **error;
-        for text in
-            [Some(&mut details.message), details.body.as_mut(), details.code.as_mut(), details.param.as_mut()]
-        {
-            if let Some(text) = text.filter(|text| text.contains(key)) {
-                *text = text.replace(key, "…");
-            }
+    /// The key itself, for [`super::secrets`] alone.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Bearer(key) | Self::Header { key, .. } => Some(key.expose_secret()),
         }
     }
 

@@ -4,6 +4,7 @@ mod base_url;
 mod clocks;
 mod credential;
 mod retry;
+mod secrets;
 mod transport;
 
 use std::sync::PoisonError;
@@ -35,7 +36,8 @@ pub type Headers = Vec<(String, Option<String>)>;
 #[derive(Debug)]
 pub struct Endpoint {
     base: BaseUrl,
-    credential: Credential,
+    has_key: bool,
+    secrets: secrets::Secrets,
     headers: HeaderMap,
     removed: Vec<reqwest::header::HeaderName>,
     query: Vec<(String, String)>,
@@ -83,7 +85,8 @@ impl Endpoint {
         }
         Ok(Self {
             base,
-            credential,
+            has_key: !credential.is_none() || names_a_credential(headers),
+            secrets: secrets::Secrets::of(&credential, headers, &query),
             headers: sent,
             removed,
             query,
@@ -100,13 +103,13 @@ impl Endpoint {
 
     /// Takes the key out of an error that quotes it.
     pub(crate) fn scrub(&self, mut error: LlmError) -> LlmError {
-        self.credential.scrub(&mut error);
+        self.secrets.scrub(&mut error);
         error
     }
 
-    /// Whether a key is sent.
+    /// Whether a key is sent, be it in a header that the caller gave.
     pub fn has_key(&self) -> bool {
-        !self.credential.is_none()
+        self.has_key
     }
 
     /// The base that requests go to now.
@@ -142,7 +145,17 @@ impl Endpoint {
     /// # Errors
     /// As any call; `bad_response` if the answer is no list of models.
     pub async fn models(&self) -> Result<Vec<String>, LlmError> {
-        self.find_models().await.map_err(|error| self.scrub(error))
+        let mut attempts = 1;
+        loop {
+            let mut error = match self.find_models().await {
+                Ok(ids) => return Ok(ids),
+                Err(error) => self.scrub(error),
+            };
+            error.attempts = attempts;
+            let Some(wait) = self.retries.wait(&error, attempts) else { return Err(error) };
+            tokio::time::sleep(wait).await;
+            attempts += 1;
+        }
     }
 
     async fn find_models(&self) -> Result<Vec<String>, LlmError> {
@@ -204,15 +217,10 @@ impl Endpoint {
             }
             *request.body_mut() = body.clone().map(Into::into);
             let shown = visible(&url);
-            let response = clocks.wait(client.execute(request)).await.and_then(|result| {
-                result.map_err(|error| {
-                    transport::explain(
-                        &error,
-                        url.host_str().unwrap_or_default(),
-                        url.port_or_known_default(),
-                    )
-                })
-            });
+            let response = clocks
+                .wait(client.execute(request))
+                .await
+                .and_then(|result| result.map_err(|error| transport::explain(&error, &url)));
             let response = response.map_err(|error| located(error, &shown))?;
             if response.status().is_redirection() {
                 url = redirected(&url, &response).map_err(|error| located(error, &shown))?;
@@ -232,6 +240,14 @@ impl Endpoint {
 fn located(mut error: LlmError, url: &str) -> LlmError {
     error.url.get_or_insert_with(|| url.to_owned());
     error
+}
+
+/// Whether the caller's headers hold a credential.
+fn names_a_credential(headers: &Headers) -> bool {
+    const NAMES: [&str; 4] = ["authorization", "api-key", "x-api-key", "x-auth-token"];
+    headers
+        .iter()
+        .any(|(name, value)| value.is_some() && NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)))
 }
 
 /// Where a redirect leads, if the key may go there: the same origin, or the same host over TLS.

@@ -105,15 +105,21 @@ fn tls_config() -> Result<rustls::ClientConfig, LlmError> {
 }
 
 /// A transport failure as an error that says which link failed.
-pub(crate) fn explain(error: &reqwest::Error, host: &str, port: Option<u16>) -> LlmError {
+pub(crate) fn explain(error: &reqwest::Error, url: &reqwest::Url) -> LlmError {
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
     let causes = chain(error);
     let lower = causes.to_lowercase();
     let place = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let failed = |message: String| LlmError::new(ErrorKind::Connection, message);
     if error.is_connect() && error.is_timeout() {
-        return LlmError::new(ErrorKind::Timeout, format!("no connection to {place} within the connect timeout"))
-            .with_hint("is the host right and reachable from here? A firewall may drop the packets, or a proxy be needed (HTTPS_PROXY)");
+        let message = format!("no connection to {place} within the connect timeout");
+        let unusual_tls = url.scheme() == "https" && port != Some(443);
+        return LlmError::new(ErrorKind::Timeout, message).with_hint(if unusual_tls {
+            "does the server speak TLS on this port, or is it http:// instead of https://? A firewall may also drop the packets"
+        } else {
+            "is the host right and reachable from here? A firewall may drop the packets, or a proxy be needed (HTTPS_PROXY)"
+        });
     }
     if has(&["proxy", "tunnel"]) {
         return failed(format!("the proxy refused or failed: {causes}"))

@@ -65,7 +65,7 @@ pub struct EndpointConfig {
 }
 
 #[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "api_key is a text, { env = \"NAME\" } or { command = \"…\" }")]
 enum Key {
     Itself(String),
     Env { env: String },
@@ -86,7 +86,7 @@ pub enum KeySource<'a> {
 }
 
 #[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "timeout is seconds, or a table of connect, first_token, idle and total")]
 enum TimeoutConfig {
     Total(f64),
     Clocks(Timeout),
@@ -150,7 +150,7 @@ impl Config {
 
     /// The provider of that name.
     pub fn provider(&self, name: &str) -> Option<&Provider> {
-        self.providers.get(name)
+        self.providers.values().find(|provider| provider.answers_to(name))
     }
 
     /// The providers that the file adds.

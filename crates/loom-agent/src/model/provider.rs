@@ -39,6 +39,14 @@ pub struct Provider {
     pub docs: String,
 }
 
+impl Provider {
+    /// Whether this is its name or one of its aliases, in any case.
+    pub fn answers_to(&self, name: &str) -> bool {
+        let wanted = name.trim().to_lowercase();
+        self.name.to_lowercase() == wanted || self.aliases.iter().any(|alias| alias.to_lowercase() == wanted)
+    }
+}
+
 /// How a key is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -99,10 +107,7 @@ pub fn all() -> Vec<Provider> {
 
 /// The provider of that name or alias, in any case. Added ones come first.
 pub fn find(name: &str) -> Option<Provider> {
-    let wanted = name.trim().to_lowercase();
-    let is_it = |provider: &&Provider| {
-        provider.name.to_lowercase() == wanted || provider.aliases.iter().any(|alias| alias.to_lowercase() == wanted)
-    };
+    let is_it = |provider: &&Provider| provider.answers_to(name);
     let added = ADDED.read().unwrap_or_else(PoisonError::into_inner);
     added.values().find(is_it).or_else(|| builtin().iter().find(is_it)).cloned()
 }

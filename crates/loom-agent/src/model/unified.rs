@@ -5,11 +5,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::stream;
 use loom_wire::request::Spelling;
-use loom_wire::{Completion, LlmError, Request};
+use loom_wire::{Completion, ErrorKind, LlmError, Request};
 use serde_json::{Map, Value};
 
 use crate::endpoint::Endpoint;
 use crate::model::call::Call;
+use crate::model::explain::explained;
 use crate::model::llm::{EventStream, Llm, collect};
 use crate::model::provider::Provider;
 use crate::model::settings::LlmSettings;
@@ -123,12 +124,16 @@ impl Inner {
 
     /// Asks the endpoint what it serves and takes the only model there is.
     pub(crate) async fn discover_model(&self) -> Result<String, LlmError> {
-        let ids = self.endpoint.models().await.map_err(|mut error| {
+        let ids = self.endpoint.models().await.map_err(|error| {
+            let mut error = explained(error, self);
             error.message = format!(
                 "no model was given, and the endpoint's list of models cannot be had: {}",
                 error.message
             );
-            error.hint.get_or_insert_with(|| "name the model: model=\"…\"".to_owned());
+            if matches!(error.kind, ErrorKind::NotFound | ErrorKind::BadResponse) {
+                error.hint =
+                    Some("this endpoint has no list of models: name the model, model=\"…\"".to_owned());
+            }
             error
         })?;
         match ids.as_slice() {
