@@ -1,5 +1,7 @@
 //! The agent loop over real HTTP.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
+
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use loom::{AgentError, AgentEvent, Role};

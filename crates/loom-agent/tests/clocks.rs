@@ -1,5 +1,7 @@
 //! The four clocks: which ran out, and what had arrived.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
+
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;

@@ -1,5 +1,7 @@
 //! Keys and origins, redirects, TLS, and the errors that name the link that failed.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
+
 use loom::{ErrorKind, LlmError, Message, Request, UnifiedLlm};
 use loom_testkit::{Emulator, Reply, Script, Server, TestCa};
 use serde_json::json;

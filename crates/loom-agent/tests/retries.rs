@@ -1,5 +1,7 @@
 //! What is repeated, after what wait, and what never is.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
+
 use std::time::{Duration, Instant};
 
 use loom::{ErrorKind, Llm, Message, Request, UnifiedLlm};
