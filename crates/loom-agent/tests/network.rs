@@ -35,7 +35,7 @@ async fn a_redirect_to_another_origin_is_refused_and_gets_nothing() {
     let other = Server::start(Emulator::new().model("demo")).await.unwrap();
     for status in [301, 302, 307, 308] {
         let away =
-            Reply::text(status, "").header("location", &format!("{}/chat/completions", other.base_url()));
+            Reply::text(status, "").header("location", format!("{}/chat/completions", other.base_url()));
         let server = Server::start(Script::new([away])).await.unwrap();
         let error = ask(server.base_url()).await.unwrap_err();
         assert!(error.message.contains("redirects to"), "{error}");
