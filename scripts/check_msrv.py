@@ -8,7 +8,7 @@ import sys
 
 
 def version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("."))
+    return tuple(int(part) for part in [*text.split("."), "0", "0"][:3])
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from .errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 
     Input = str | _loom.Message | Mapping[str, Any] | Iterable[str | _loom.Message | Mapping[str, Any]]
 
@@ -101,12 +101,7 @@ class Agent:
         except RuntimeError:
             return asyncio.run(self.run(message))
         # The running loop cannot be waited for from inside itself, so the run gets a loop and a thread of its own.
-        import contextvars
-        from concurrent.futures import ThreadPoolExecutor
-
-        context = contextvars.copy_context()
-        with ThreadPoolExecutor(1, "loom-run-sync") as pool:
-            return pool.submit(context.run, lambda: asyncio.run(self.run(message))).result()
+        return _run_in_thread(self.run(message), asyncio.current_task())
 
     def stream(self, message: Input) -> AsyncGenerator[dict[str, Any], None]:
         """Runs and reports what happens, as an async iterator of dicts.
@@ -187,19 +182,63 @@ class Agent:
         finally:
             for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _call_tool(self, call: _loom.ToolCall) -> tuple[str, bool]:
         try:
-            return await self._by_name[call.name].invoke(call.arguments), False
-        except Exception as error:  # a failing tool informs the model; it does not end the run
+            return _sendable(await self._by_name[call.name].invoke(call.arguments)), False
+        except BaseException as error:  # a failing tool informs the model; it does not end the run
+            if not isinstance(error, Exception) and not _is_the_tools_own(error):
+                raise
             import logging
 
             logging.getLogger("loom").debug("tool %s failed", call.name, exc_info=True)
-            said = str(error)
-            return f"Error: {type(error).__name__}: {said}" if said else f"Error: {type(error).__name__}", True
+            return _describe(error), True
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, llm={self.llm!r}, tools={list(self._by_name)!r})"
+
+
+def _run_in_thread(run: Coroutine[Any, Any, _loom.Message], outer: Any) -> _loom.Message:
+    """Runs a coroutine in a thread with an event loop of its own and waits for it. Ctrl-C ends it at once."""
+    import asyncio
+    import contextvars
+    import threading
+    from concurrent.futures import Future
+
+    context = contextvars.copy_context()
+    loop = asyncio.new_event_loop()
+    done: Future[_loom.Message] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(loop.run_until_complete(run))
+        except BaseException as error:
+            done.set_exception(error)
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    def cancel() -> None:
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        thread.join(5)
+
+    thread = threading.Thread(target=context.run, args=(work,), name="loom-run-sync", daemon=True)
+    thread.start()
+    # Under asyncio.run the first Ctrl-C cancels the task that waits here and raises nothing, so it is looked at.
+    cancelling = getattr(outer, "cancelling", int)
+    before = cancelling()
+    try:
+        while True:
+            thread.join(0.05)
+            if done.done():
+                return done.result()
+            if cancelling() > before:
+                raise asyncio.CancelledError
+    except BaseException:
+        if not done.done():
+            cancel()
+        raise
 
 
 class _Collected:
@@ -222,6 +261,33 @@ class _Collected:
 
     def completion(self) -> _loom.Completion:
         return self._collector.completion()
+
+
+def _is_the_tools_own(error: BaseException) -> bool:
+    """Whether a cancellation came out of the tool (of something it had cancelled itself) and not from whoever awaits
+    the run. Only Python 3.11 and later can tell."""
+    import asyncio
+
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    cancelling = getattr(task, "cancelling", None)
+    return cancelling is not None and cancelling() == 0
+
+
+def _describe(error: BaseException) -> str:
+    """An exception as the model reads it."""
+    kind = type(error).__name__
+    try:
+        said = str(error)
+    except Exception:
+        said = ""
+    return _sendable(f"Error: {kind}: {said}" if said else f"Error: {kind}")
+
+
+def _sendable(text: str) -> str:
+    """Text without lone surrogates (file names hold them), which UTF-8 cannot carry."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _make_llm(llm: Any, options: dict[str, Any]) -> Any:
@@ -251,7 +317,7 @@ async def _told(
     try:
         async for event in events:
             try:
-                result = handler(event)
+                result = handler(dict(event))
                 if hasattr(result, "__await__"):
                     await result
             except Exception:  # whoever listens must not harm the run

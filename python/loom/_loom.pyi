@@ -141,6 +141,10 @@ class ToolCall:
         """Why the arguments cannot be used, or None."""
     def to_dict(self) -> dict[str, Any]:
         """``{"id", "name", "arguments"}``."""
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ToolCall:
+        """The call of such a dict, or of OpenAI's nested form."""
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
 class Completion:
@@ -172,6 +176,10 @@ class Completion:
     def events(self) -> list[dict[str, Any]]:
         """The events whose sum this is, but for the finish."""
     def to_dict(self) -> dict[str, Any]: ...
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Completion:
+        """The completion of such a dict."""
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
 class Collector:

@@ -180,7 +180,7 @@ def convert(value: Any, annotation: Any, name: str) -> Any:
     if origin in _UNIONS:
         return _convert_union(value, args, name)
     if origin is typing.Literal:
-        if value in args:
+        if any(value == arg and type(value) is type(arg) for arg in args):
             return value
         raise ToolError(f"{name} is one of {list(args)}, not {value!r}")
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
@@ -201,6 +201,10 @@ def convert(value: Any, annotation: Any, name: str) -> Any:
             raise ToolError(f"{name}: {error}") from None
     if (origin in _LISTS or annotation in _LISTS) and isinstance(value, list):
         kind = origin or annotation
+        if kind is tuple and args and args[-1] is not Ellipsis:
+            if len(value) != len(args):
+                raise ToolError(f"{name} has {len(args)} items, not {len(value)}")
+            return tuple(convert(item, args[at], f"{name}[{at}]") for at, item in enumerate(value))
         items = [convert(item, args[0] if args else Any, f"{name}[{at}]") for at, item in enumerate(value)]
         return kind(items) if kind in (tuple, set, frozenset) else items
     if (origin in _DICTS or annotation in _DICTS) and isinstance(value, dict):

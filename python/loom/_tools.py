@@ -72,14 +72,25 @@ class Tool:
             import asyncio
             import contextvars
 
-            call = contextvars.copy_context().run
-            result = await asyncio.get_running_loop().run_in_executor(None, lambda: call(self.function, **kwargs))
+            context = contextvars.copy_context()
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(None, lambda: context.run(_call, self.function, kwargs))
             if inspect.isawaitable(result):
                 result = await result
         return render(result)
 
     def __repr__(self) -> str:
         return f"Tool(name={self.name!r})"
+
+
+def _call(function: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+    """Calls a plain function. What it raises must be something that a future can carry."""
+    import concurrent.futures
+
+    try:
+        return function(**kwargs)
+    except (StopIteration, concurrent.futures.CancelledError) as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def tool(

@@ -3,12 +3,17 @@
 //! An awaitable that has its value does not visit the event loop. One that has to wait makes a future of the running
 //! loop and is woken once, however much has arrived.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
+
+use crate::runtime;
 
 /// Wakes a future of an event loop, from any thread.
 pub(crate) struct Waker {
@@ -166,7 +171,8 @@ pub(crate) struct Job<T> {
 }
 
 struct JobState<T> {
-    result: Option<T>,
+    /// The result, or what a panic said: a bug must not leave whoever awaits waiting.
+    result: Option<Result<T, String>>,
     convert: Option<IntoPython<T>>,
     waker: Option<Waker>,
 }
@@ -174,22 +180,22 @@ struct JobState<T> {
 impl<T: Send + 'static> Job<T> {
     /// Starts `work` and returns what waits for it.
     pub(crate) fn start(
-        py: Python<'_>,
         work: impl Future<Output = T> + Send + 'static,
         convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Awaitable> {
         let state = JobState { result: None, convert: Some(Box::new(convert)), waker: None };
         let job = Arc::new(Self { state: Mutex::new(state), task: Mutex::new(None) });
         let shared = Arc::clone(&job);
-        let task = crate::runtime::runtime(py)?.spawn(async move {
-            let result = work.await;
+        let task = runtime::runtime()?.spawn(async move {
+            let result =
+                AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| runtime::panic_text(&*panic));
             let waker = {
                 let mut state = shared.lock();
                 state.result = Some(result);
                 state.waker.take()
             };
             if let Some(waker) = waker {
-                crate::runtime::attach(|py| waker.wake(py));
+                runtime::attach(|py| waker.wake(py));
             }
         });
         *job.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
@@ -210,9 +216,10 @@ impl<T: Send + 'static> Source for Job<T> {
         };
         let convert = state.convert.take();
         drop(state);
-        match convert {
-            Some(convert) => convert(py, result).map(Some),
-            None => Err(PyRuntimeError::new_err("this was awaited already")),
+        match (convert, result) {
+            (Some(convert), Ok(result)) => convert(py, result).map(Some),
+            (_, Err(panic)) => Err(PyRuntimeError::new_err(format!("a bug in Loom: {panic}"))),
+            (None, _) => Err(PyRuntimeError::new_err("this was awaited already")),
         }
     }
 

@@ -3,7 +3,7 @@
 use loom::{Event, Finish, FinishReason};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyType};
 
 use crate::convert;
 use crate::errors;
@@ -29,7 +29,9 @@ impl ToolCall {
     /// The arguments; empty when they are invalid.
     #[getter]
     fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        convert::to_py(py, &self.0.arguments_object())
+        // Python's own parser: it keeps integers of any size.
+        let text = if self.0.invalid.is_none() { self.0.arguments.as_str() } else { "{}" };
+        py.import("json")?.call_method1("loads", (text,))
     }
 
     /// The arguments as the model wrote them.
@@ -46,6 +48,16 @@ impl ToolCall {
 
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_py(py, &self.0.to_flat())
+    }
+
+    /// The call of such a dict, or of OpenAI's nested form.
+    #[classmethod]
+    fn from_dict(_class: &Bound<'_, PyType>, data: &Bound<'_, PyDict>) -> PyResult<Self> {
+        convert::from_py(data.as_any(), "tool call").map(Self)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyAny>,))> {
+        Ok((slf.get_type().getattr("from_dict")?, (convert::to_py(slf.py(), &slf.get().0)?,)))
     }
 
     fn __repr__(&self) -> String {
@@ -133,6 +145,16 @@ impl Completion {
 
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_py(py, &self.0)
+    }
+
+    /// The completion of such a dict.
+    #[classmethod]
+    fn from_dict(_class: &Bound<'_, PyType>, data: &Bound<'_, PyDict>) -> PyResult<Self> {
+        convert::from_py(data.as_any(), "completion").map(Self)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyAny>,))> {
+        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
     }
 
     fn __repr__(&self) -> String {

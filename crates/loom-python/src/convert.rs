@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use loom::ToolSpec;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -17,8 +17,30 @@ pub(crate) fn to_py<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bo
     pythonize::pythonize(py, value).map_err(Into::into)
 }
 
+/// How deep values may be nested; JSON parsers, the servers' included, set similar limits.
+const MAX_DEPTH: usize = 100;
+
+/// Refuses what is nested too deeply, cyclic values above all: converting them would exhaust the stack.
+fn check_depth(value: &Bound<'_, PyAny>, what: &str, left: usize) -> PyResult<()> {
+    let Some(left) = left.checked_sub(1) else {
+        return Err(PyValueError::new_err(format!(
+            "{what}: it is nested more than {MAX_DEPTH} levels deep, or in itself"
+        )));
+    };
+    if let Ok(dict) = value.cast::<PyDict>() {
+        dict.iter().try_for_each(|(_, item)| check_depth(&item, what, left))
+    } else if let Ok(list) = value.cast::<PyList>() {
+        list.iter().try_for_each(|item| check_depth(&item, what, left))
+    } else if let Ok(tuple) = value.cast::<PyTuple>() {
+        tuple.iter().try_for_each(|item| check_depth(&item, what, left))
+    } else {
+        Ok(())
+    }
+}
+
 /// A Python value as `T`; the error names what it was given for.
 pub(crate) fn from_py<T: DeserializeOwned>(value: &Bound<'_, PyAny>, what: &str) -> PyResult<T> {
+    check_depth(value, what, MAX_DEPTH)?;
     pythonize::depythonize(value).map_err(|error| PyTypeError::new_err(format!("{what}: {error}")))
 }
 
@@ -45,6 +67,12 @@ pub(crate) fn messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<loom::Messa
     }
     if let Ok(request) = value.cast::<Request>() {
         return Ok(request.get().0.messages.clone());
+    }
+    if value.hasattr("keys")? {
+        // A mapping that is no dict; iterating it would give its keys.
+        return Ok(vec![message(
+            PyDict::from_sequence(&value.call_method0("items")?.try_iter()?.into_any())?.as_any(),
+        )?]);
     }
     let wrong = |_| {
         PyTypeError::new_err(format!(

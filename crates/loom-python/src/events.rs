@@ -5,6 +5,7 @@
 //! socket is not read any further, which slows the server down.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, StreamExt};
@@ -130,12 +131,19 @@ impl Source for Shared {
     }
 
     fn cancel(&self) {
-        let mut state = self.lock();
-        state.cancelled = true;
-        state.start = None;
-        state.ready.clear();
-        if let Some(task) = state.task.take() {
-            task.abort();
+        let waker = {
+            let mut state = self.lock();
+            state.cancelled = true;
+            state.start = None;
+            state.ready.clear();
+            if let Some(task) = state.task.take() {
+                task.abort();
+            }
+            state.waker.take()
+        };
+        // Whoever awaits the next event learns that there is none.
+        if let Some(waker) = waker {
+            runtime::attach(|py| waker.wake(py));
         }
     }
 }
@@ -153,12 +161,18 @@ impl EventStream {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), room: Notify::new() }), started: false }
     }
 
-    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+    fn start(&mut self) -> PyResult<()> {
         self.started = true;
         let Some((llm, request)) = self.shared.lock().start.take() else { return Ok(()) };
-        let runtime = runtime::runtime(py)?;
+        let runtime = runtime::runtime()?;
         let shared = Arc::clone(&self.shared);
-        let task = runtime.spawn(async move { shared.pump(llm.stream(request)).await });
+        let task = runtime.spawn(async move {
+            let pump = Arc::clone(&shared).pump(llm.stream(request));
+            if let Err(panic) = AssertUnwindSafe(pump).catch_unwind().await {
+                let bug = LlmError::bad_response(format!("a bug in Loom: {}", runtime::panic_text(&*panic)));
+                shared.hand_over(&mut vec![Err(bug)], true);
+            }
+        });
         self.shared.lock().task = Some(task.abort_handle());
         Ok(())
     }
@@ -170,9 +184,9 @@ impl EventStream {
         slf
     }
 
-    fn __anext__(&mut self, py: Python<'_>) -> PyResult<Awaitable> {
+    fn __anext__(&mut self) -> PyResult<Awaitable> {
         if !self.started {
-            self.start(py)?;
+            self.start()?;
         }
         Ok(Awaitable::new(Arc::clone(&self.shared) as Arc<dyn Source>))
     }
@@ -183,19 +197,19 @@ impl EventStream {
     }
 
     /// Ends the call and closes its connection.
-    fn aclose(&self, py: Python<'_>) -> PyResult<Awaitable> {
+    fn aclose(&self) -> PyResult<Awaitable> {
         self.shared.cancel();
-        Job::start(py, async {}, |py, ()| Ok(py.None()))
+        Job::start(async {}, |py, ()| Ok(py.None()))
     }
 
-    fn __aenter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Awaitable> {
+    fn __aenter__(slf: Py<Self>) -> PyResult<Awaitable> {
         let slf = slf.into_any();
-        Job::start(py, async {}, move |_, ()| Ok(slf))
+        Job::start(async {}, move |_, ()| Ok(slf))
     }
 
     #[pyo3(signature = (*_args))]
-    fn __aexit__(&self, py: Python<'_>, _args: &Bound<'_, PyAny>) -> PyResult<Awaitable> {
-        self.aclose(py)
+    fn __aexit__(&self, _args: &Bound<'_, PyAny>) -> PyResult<Awaitable> {
+        self.aclose()
     }
 }
 

@@ -41,6 +41,7 @@ fn cli_main(py: Python<'_>, args: Vec<OsString>) -> u8 {
 #[pymodule]
 fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     logging::install();
+    runtime::close_at_exit(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<message::Message>()?;
     module.add_class::<message::Usage>()?;

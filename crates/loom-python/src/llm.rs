@@ -112,7 +112,6 @@ impl Llm {
     #[pyo3(signature = (messages, tools = None, response_format = None, tool_choice = None, params = None, checked = true))]
     fn generate(
         &self,
-        py: Python<'_>,
         messages: &Bound<'_, PyAny>,
         tools: Option<&Bound<'_, PyAny>>,
         response_format: Option<&Bound<'_, PyAny>>,
@@ -129,16 +128,16 @@ impl Llm {
                 loom::collect(loom::Llm::stream(&llm, request)).await
             }
         };
-        Job::start(py, work, |py, result| match result {
+        Job::start(work, |py, result| match result {
             Ok(completion) => Ok(Py::new(py, Completion(completion))?.into_any()),
             Err(error) => Err(errors::llm_error(py, error)),
         })
     }
 
     /// The ids of the models that the endpoint serves.
-    fn models(&self, py: Python<'_>) -> PyResult<Awaitable> {
+    fn models(&self) -> PyResult<Awaitable> {
         let llm = self.0.clone();
-        Job::start(py, async move { llm.models().await }, |py, result| match result {
+        Job::start(async move { llm.models().await }, |py, result| match result {
             Ok(ids) => Ok(ids.into_pyobject(py)?.into_any().unbind()),
             Err(error) => Err(errors::llm_error(py, error)),
         })

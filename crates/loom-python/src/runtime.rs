@@ -15,7 +15,12 @@ static CLOSING: AtomicBool = AtomicBool::new(false);
 static ATTACHED: AtomicUsize = AtomicUsize::new(0);
 
 /// The runtime of this process.
-pub(crate) fn runtime(py: Python<'_>) -> PyResult<&'static Runtime> {
+pub(crate) fn runtime() -> PyResult<&'static Runtime> {
+    if CLOSING.load(Ordering::SeqCst) {
+        return Err(PyRuntimeError::new_err(
+            "the interpreter is shutting down: Loom cannot be used any more",
+        ));
+    }
     let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
     if let Some((owner, runtime)) = *slot
@@ -32,10 +37,20 @@ pub(crate) fn runtime(py: Python<'_>) -> PyResult<&'static Runtime> {
     // Never dropped: a parent's runtime must not be torn down in a forked child, whose threads are gone.
     let runtime: &'static Runtime = Box::leak(Box::new(runtime));
     *slot = Some((process, runtime));
-    CLOSING.store(false, Ordering::SeqCst);
+    Ok(runtime)
+}
+
+/// Closes the way into Python at exit. Registered at import, so that it runs after whatever users register later.
+pub(crate) fn close_at_exit(py: Python<'_>) -> PyResult<()> {
     let close = pyo3::wrap_pyfunction!(close, py)?;
     py.import("atexit")?.call_method1("register", (close,))?;
-    Ok(runtime)
+    Ok(())
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
 /// Whether the runtime has been started in this process.

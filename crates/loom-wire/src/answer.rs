@@ -48,7 +48,8 @@ pub struct AnswerDecoder {
     limits: Limits,
     stream_wanted: bool,
     request_id: Option<String>,
-    bytes: usize,
+    /// Bytes of text and thinking delivered.
+    said: usize,
     done: bool,
     /// How many payloads were seen: what is not a mere sign of life.
     payloads: u64,
@@ -73,7 +74,7 @@ impl AnswerDecoder {
             limits,
             stream_wanted,
             request_id,
-            bytes: 0,
+            said: 0,
             done: false,
             payloads: 0,
         }
@@ -135,17 +136,13 @@ impl AnswerDecoder {
         if self.done {
             return Ok(());
         }
-        self.bytes = self.bytes.saturating_add(bytes.len());
         match &mut self.form {
             Form::Unknown(start) => {
                 start.extend_from_slice(bytes);
-                let Some(stream) = looks_like_stream(start) else {
-                    // Blank lines keep the connection alive (DeepSeek) and need not be kept.
-                    if start.trim_ascii().is_empty() {
-                        start.clear();
-                    }
-                    return Ok(());
-                };
+                // Blank lines keep the connection alive (DeepSeek) and need not be kept.
+                let blank = start.len() - beginning(start).len();
+                start.drain(..blank);
+                let Some(stream) = looks_like_stream(start) else { return Ok(()) };
                 let start = std::mem::take(start);
                 if !stream {
                     self.payloads += 1;
@@ -171,11 +168,13 @@ impl AnswerDecoder {
 
     fn check_body(&self) -> Result<(), LlmError> {
         match &self.form {
-            Form::Whole(body) if body.len() > self.limits.body => {
-                Err(LlmError::bad_response(format!("the answer is larger than {} bytes", self.limits.body)))
-            }
+            Form::Whole(body) if body.len() > self.limits.body => Err(self.too_large()),
             _ => Ok(()),
         }
+    }
+
+    fn too_large(&self) -> LlmError {
+        LlmError::bad_response(format!("the answer is larger than {} bytes", self.limits.body))
     }
 
     fn read_frames(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
@@ -219,7 +218,16 @@ impl AnswerDecoder {
             if is_error {
                 return Err(error_in_stream(&text));
             }
+            let from = out.len();
             read_chunk(&text, &mut self.fold, &mut self.ledger, out)?;
+            for event in out.get(from..).unwrap_or_default() {
+                if let Event::ContentDelta { content } | Event::ReasoningDelta { content } = event {
+                    self.said += content.len();
+                }
+            }
+            if self.said + self.fold.held() > self.limits.body {
+                return Err(self.too_large());
+            }
         }
         if self.done { self.close_stream(out) } else { Ok(()) }
     }
@@ -335,8 +343,7 @@ impl AnswerDecoder {
             return Err(not_an_answer(body));
         }
         let text = chunk::text(body, &mut self.ledger);
-        let text = text.trim_start_matches('\u{feff}');
-        read_chunk(text, &mut self.fold, &mut self.ledger, out).map_err(|mut error| {
+        read_chunk(&text, &mut self.fold, &mut self.ledger, out).map_err(|mut error| {
             error.body.get_or_insert_with(|| text.chars().take(64 * 1024).collect());
             error
         })?;
@@ -356,17 +363,26 @@ impl AnswerDecoder {
     }
 }
 
+/// A body without the blanks and byte order marks that it may begin with.
+fn beginning(mut body: &[u8]) -> &[u8] {
+    loop {
+        body = body.trim_ascii_start();
+        match body.strip_prefix(BOM) {
+            Some(rest) => body = rest,
+            None => return body,
+        }
+    }
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// Whether the start of a body is a stream (`true`) or something whole; `None` while that is open.
 fn looks_like_stream(start: &[u8]) -> Option<bool> {
-    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     const FIELDS: [&[u8]; 6] = [b"data:", b"event:", b"id:", b"retry:", b"error:", b":"];
-    if text.is_empty() || start == b"\xef" || start == b"\xef\xbb" {
-        return None;
-    }
-    if FIELDS.iter().any(|field| text.starts_with(field)) {
+    if FIELDS.iter().any(|field| start.starts_with(field)) {
         return Some(true);
     }
-    if FIELDS.iter().any(|field| field.starts_with(text)) {
+    if BOM.starts_with(start) || FIELDS.iter().any(|field| field.starts_with(start)) {
         return None;
     }
     Some(false)
@@ -391,6 +407,10 @@ fn read_chunk(
             fold.absorb(chunk, ledger, out).map_err(|api| named(api, text))
         }
         Err(cause) => {
+            if let Some(mended) = chunk::mend_surrogates(text) {
+                ledger.note(Rule::InvalidUtf8, "half a surrogate pair in the answer");
+                return read_chunk(&mended, fold, ledger, out);
+            }
             // A list of errors is no chunk, but an answer all the same (Gemini).
             if let Some(api) = serde_json::from_str::<Value>(text).ok().as_ref().and_then(ApiError::from_body)
             {

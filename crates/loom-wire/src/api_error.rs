@@ -20,6 +20,8 @@ pub struct ApiError {
     pub param: String,
     /// The HTTP status that the body names, if it is one.
     pub status: Option<u16>,
+    /// The kind and whether to try again, where they are known without reading the server's words.
+    pub known: Option<(ErrorKind, bool)>,
 }
 
 const MAX_MESSAGE: usize = 2000;
@@ -30,13 +32,28 @@ impl ApiError {
         Self { message: message.into(), ..Self::default() }
     }
 
-    /// A finish reason that means failure (`error`, `network_error`, …).
-    pub fn from_finish_reason(word: &str) -> Self {
-        Self {
+    /// A limit of Loom's own that the answer does not keep to.
+    pub fn beyond_limit(message: impl Into<String>) -> Self {
+        Self { known: Some((ErrorKind::BadResponse, false)), ..Self::from_message(message) }
+    }
+
+    /// A finish reason that means failure, or `None` for all others.
+    ///
+    /// Worth a repetition are `network_error` (Zhipu) and `insufficient_system_resource` (DeepSeek), not `abort`
+    /// (vLLM, SGLang), `error` (OpenRouter, LMDeploy) and `parse_error` (LMDeploy).
+    pub fn from_finish_reason(word: &str) -> Option<Self> {
+        let known = match word {
+            "network_error" => (ErrorKind::Server, true),
+            "insufficient_system_resource" => (ErrorKind::Overloaded, true),
+            "error" | "abort" | "parse_error" => (ErrorKind::Server, false),
+            _ => return None,
+        };
+        Some(Self {
             message: format!("the server ended the answer with finish_reason {word:?}"),
             code: word.to_owned(),
+            known: Some(known),
             ..Self::default()
-        }
+        })
     }
 
     /// The value of an `error` key: an object, a text, or a list of them.
@@ -131,6 +148,7 @@ impl ApiError {
             code,
             param: text(&["param"]),
             status,
+            known: None,
         }
     }
 
@@ -152,13 +170,17 @@ impl ApiError {
     /// The error with its kind. `status` is the HTTP status, if it says that something failed.
     pub fn into_error(self, status: Option<u16>) -> LlmError {
         let status = status.or(self.status);
-        let verdict = classify(status, &self);
-        let mut said = self.message.clone();
+        let verdict = match self.known {
+            Some((kind, retryable)) => Verdict { kind, retryable },
+            None => classify(status, &self),
+        };
+        let mut said = self.message.trim().to_owned();
         if said.is_empty() {
             said = [&self.code, &self.error_type]
                 .into_iter()
+                .map(|text| text.trim())
                 .find(|text| !text.is_empty())
-                .cloned()
+                .map(str::to_owned)
                 .unwrap_or_default();
         }
         let message = match (said.is_empty(), status) {
@@ -404,6 +426,8 @@ const BY_WORDS: &[(ErrorKind, &[&str])] = &[
             "model does not exist",
             "the supported api model names are",
             "try pulling it first",
+            // transformers serve.
+            "server is pinned to",
         ],
     ),
 ];
@@ -422,6 +446,8 @@ const CLIENT_MISTAKES: &[&str] = &[
     "input_value",
     "not supported - hint",
     "tools param requires",
+    "cannot use both",
+    "not found in tools",
 ];
 
 fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
@@ -451,10 +477,16 @@ fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
         .or_else(|| by_dotted.filter(|_| !code.contains("quota") || code.starts_with("throttling.rate")))
         .or_else(by_words);
     let retryable = |kind: ErrorKind| Verdict { kind, retryable: kind.retryable() };
-    if let Some(kind) = certain {
-        return retryable(kind);
+    // The model wrote a call that the server could not read (Groq): another try may come out better.
+    if code == "tool_use_failed" {
+        return Verdict { kind: ErrorKind::BadResponse, retryable: true };
     }
-    let is_mistake = CLIENT_MISTAKES.iter().any(|word| message.contains(word));
+    if let Some(kind) = certain {
+        // What is too large stays too large, also where it is called a rate limit (Groq's tokens per minute).
+        return Verdict { kind, retryable: kind.retryable() && status != Some(413) };
+    }
+    // new-api answers invalid requests with 500.
+    let is_mistake = code == "invalid_request" || CLIENT_MISTAKES.iter().any(|word| message.contains(word));
     match status {
         Some(401) => retryable(ErrorKind::Auth),
         Some(402 | 412) => retryable(ErrorKind::Quota),
@@ -463,7 +495,7 @@ fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
         Some(408 | 425) => Verdict { kind: ErrorKind::Timeout, retryable: true },
         Some(409) => Verdict { kind: ErrorKind::Server, retryable: true },
         Some(413) if message.contains("tokens per minute") || message.contains("tpm") => {
-            retryable(ErrorKind::RateLimit)
+            Verdict { kind: ErrorKind::RateLimit, retryable: false }
         }
         // TGI validates with 422 and fails a generation with 424.
         Some(424) => Verdict { kind: ErrorKind::Server, retryable: true },
@@ -473,6 +505,8 @@ fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
         Some(429) => retryable(ErrorKind::RateLimit),
         Some(498 | 503 | 529) => retryable(ErrorKind::Overloaded),
         Some(501) => retryable(ErrorKind::BadRequest),
+        // LM Studio, and gateways that answer 400 where others answer 404.
+        Some(400) if is_unknown_model(&message) => retryable(ErrorKind::NotFound),
         Some(400..=499) => retryable(ErrorKind::BadRequest),
         Some(500..=599) if is_mistake => retryable(ErrorKind::BadRequest),
         Some(504) => Verdict { kind: ErrorKind::Timeout, retryable: true },
@@ -483,6 +517,12 @@ fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
         }
         _ => Verdict { kind: ErrorKind::Server, retryable: true },
     }
+}
+
+/// `Model "x" not found`, `The model x does not exist`: the sentence is about the model and not about a tool or a file.
+fn is_unknown_model(message: &str) -> bool {
+    let subject = message.strip_prefix("the ").unwrap_or(message);
+    subject.starts_with("model ") && ["not found", "does not exist"].iter().any(|end| subject.contains(end))
 }
 
 /// The status in words, for servers that send none.

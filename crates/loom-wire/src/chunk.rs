@@ -134,6 +134,29 @@ lenient_struct! {
     }
 }
 
+impl FunctionFragment<'_> {
+    /// Bytes of name and arguments.
+    pub fn size(&self) -> usize {
+        let arguments = match &self.arguments {
+            Arguments::Absent => 0,
+            Arguments::Text(text) => text.len(),
+            Arguments::Json(text) => text.len(),
+        };
+        self.name.as_str().len() + arguments
+    }
+}
+
+impl Delta<'_> {
+    /// Whether there is text, thinking or a call in it.
+    pub fn says_something(&self) -> bool {
+        let said = |said: &Said<'_>| said.text.filled().or(said.thinking.filled()).is_some();
+        said(&self.content)
+            || said(&self.reasoning_content)
+            || said(&self.reasoning)
+            || !self.tool_calls.0.is_empty()
+    }
+}
+
 impl WireUsage {
     /// The counts that can be true. Negative and odd ones are unknown and go into the ledger.
     pub fn known(&self, ledger: &mut Ledger) -> Option<Usage> {
@@ -171,6 +194,39 @@ pub fn is_error(value: &Value) -> bool {
         Value::Array(items) => !items.is_empty(),
         Value::Bool(true) | Value::Number(_) => true,
     }
+}
+
+/// JSON text in which each escaped half of a surrogate pair that stands alone is U+FFFD, or `None` if there is none.
+///
+/// JSON allows such halves and no text can hold them; they come from servers that cut a character between two tokens.
+pub fn mend_surrogates(text: &str) -> Option<String> {
+    let mut mended = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut found = false;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        mended.push_str(before);
+        let length = match (half(escape), escape.get(6..).and_then(half)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                found = true;
+                mended.push('\u{fffd}');
+                rest = escape.get(6..).unwrap_or_default();
+                continue;
+            }
+            _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
+        };
+        let (kept, after) = escape.split_at(length);
+        mended.push_str(kept);
+        rest = after;
+    }
+    mended.push_str(rest);
+    found.then_some(mended)
+}
+
+/// The code unit of a `\uXXXX` at the start.
+fn half(escape: &str) -> Option<u16> {
+    u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }
 
 /// Bytes as text; what is not UTF-8 becomes U+FFFD and is noted.

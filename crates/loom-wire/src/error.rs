@@ -178,10 +178,10 @@ impl LlmError {
         self
     }
 
-    /// Adds what had arrived; nothing is added when nothing had.
+    /// Adds what had arrived; nothing is added when nothing had. Tokens that were counted are something.
     #[must_use]
     pub fn with_partial(mut self, partial: Completion) -> Self {
-        if !partial.is_empty() {
+        if !partial.is_empty() || partial.usage.is_some() {
             self.partial = Some(Box::new(partial));
         }
         self

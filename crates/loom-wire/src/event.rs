@@ -68,19 +68,23 @@ pub enum FinishReason {
 impl FinishReason {
     /// The reason for a server's word, and whether it had to be renamed.
     ///
-    /// Renamed: `eos`, `eos_token`, `stop_sequence`, `end_turn` (Together, TGI, Anthropic), `model_length`,
-    /// `max_tokens` (Mistral), `function_call`, `sensitive` (Zhipu).
+    /// Renamed: `eos`, `eos_token`, `stop_sequence`, `end_turn` (Together, TGI, Anthropic), `repetition` (vLLM),
+    /// `model_length`, `max_tokens` (Mistral), `function_call`, `sensitive` (Zhipu), and any of them in other case.
     pub fn from_wire(word: &str) -> (Self, bool) {
         match word {
             "stop" => (Self::Stop, false),
             "length" => (Self::Length, false),
             "tool_calls" => (Self::ToolCalls, false),
             "content_filter" => (Self::ContentFilter, false),
-            "eos" | "eos_token" | "stop_sequence" | "end_turn" => (Self::Stop, true),
-            "model_length" | "max_tokens" => (Self::Length, true),
-            "function_call" | "tool_use" => (Self::ToolCalls, true),
-            "sensitive" => (Self::ContentFilter, true),
-            other => (Self::Other(other.to_owned()), false),
+            _ => match word.to_ascii_lowercase().as_str() {
+                "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" | "repetition" => {
+                    (Self::Stop, true)
+                }
+                "length" | "model_length" | "max_tokens" => (Self::Length, true),
+                "tool_calls" | "function_call" | "tool_use" => (Self::ToolCalls, true),
+                "content_filter" | "sensitive" => (Self::ContentFilter, true),
+                _ => (Self::Other(word.to_owned()), false),
+            },
         }
     }
 
@@ -170,7 +174,8 @@ pub struct Finish {
 }
 
 /// A whole answer: the sum of its events.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Completion {
     /// The text.
     pub content: String,

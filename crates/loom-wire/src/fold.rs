@@ -30,6 +30,10 @@ pub struct Fold {
     reasoning_details: Vec<Value>,
     /// An answer was seen: at least one chunk with choices.
     begun: bool,
+    /// A delta has brought text or calls.
+    said_by_deltas: bool,
+    /// Bytes taken in that wait for the end: calls, refusal, details.
+    held: usize,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +102,11 @@ impl Fold {
         self.usage
     }
 
+    /// How many bytes wait here for the end of the answer.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// What the model said when it refused.
     pub fn refusal(&self) -> Option<&str> {
         (!self.refusal.is_empty()).then_some(&self.refusal)
@@ -158,20 +167,26 @@ impl Fold {
         if let Some(error) = choice.error.filter(crate::chunk::is_error) {
             return Err(ApiError::from_error_value(&error));
         }
-        // Perplexity sends a growing `message` beside each `delta`: the delta is the one to add.
-        let whole = choice.delta.is_none();
-        if let Some(delta) = choice.delta.or(choice.message) {
-            self.absorb_delta(delta, whole, ledger, out)?;
+        // Perplexity sends a growing `message` beside each `delta`: the delta is the one to add, and a message that
+        // comes alone after deltas with text repeats them.
+        match (choice.delta, choice.message) {
+            (Some(delta), _) => {
+                self.said_by_deltas |= delta.says_something();
+                self.absorb_delta(delta, false, ledger, out)?;
+            }
+            (None, Some(message)) if !self.said_by_deltas => self.absorb_delta(message, true, ledger, out)?,
+            (None, Some(message)) if self.calls.is_empty() => {
+                let calls = Delta { tool_calls: message.tool_calls, ..Delta::default() };
+                self.absorb_delta(calls, true, ledger, out)?;
+            }
+            (None, _) => {}
         }
         match choice.finish_reason {
             Reason::Absent => {}
             Reason::Empty => self.empty_finish = true,
             Reason::Given(word) => {
-                if matches!(
-                    &*word,
-                    "error" | "abort" | "parse_error" | "network_error" | "insufficient_system_resource"
-                ) {
-                    return Err(ApiError::from_finish_reason(&word));
+                if let Some(failure) = ApiError::from_finish_reason(&word) {
+                    return Err(failure);
                 }
                 let (reason, renamed) = FinishReason::from_wire(&word);
                 if renamed {
@@ -190,22 +205,27 @@ impl Fold {
         ledger: &mut Ledger,
         out: &mut Vec<Event>,
     ) -> Result<(), ApiError> {
-        self.add_reasoning(&delta.reasoning_content, &delta.reasoning, &delta.content, out);
-        if let Some(Value::Array(details)) = delta.reasoning_details {
-            self.reasoning_details.extend(details);
-        }
+        let details = match delta.reasoning_details {
+            Some(Value::Array(details)) => details,
+            _ => Vec::new(),
+        };
+        self.add_reasoning(&delta.reasoning_content, &delta.reasoning, &delta.content, &details, out);
+        self.held += details.iter().map(json_size).sum::<usize>();
+        self.reasoning_details.extend(details);
         push_text(delta.content.text, out, |content| Event::ContentDelta { content });
         if let Some(refusal) = delta.refusal.filled() {
+            self.held += refusal.len();
             self.refusal.push_str(refusal);
         }
         if let Some(function) = delta.function_call {
+            self.held += function.size();
             add_function(&mut self.function_call, function, ledger);
         }
         let before = self.calls.len();
         let mut touched = None;
         for fragment in delta.tool_calls.0 {
             if self.calls.len() >= MAX_TOOL_CALLS {
-                return Err(ApiError::from_message(format!(
+                return Err(ApiError::beyond_limit(format!(
                     "the answer holds more than {MAX_TOOL_CALLS} tool calls"
                 )));
             }
@@ -220,11 +240,18 @@ impl Fold {
         reasoning_content: &Said<'_>,
         reasoning: &Said<'_>,
         content: &Said<'_>,
+        details: &[Value],
         out: &mut Vec<Event>,
     ) {
         let field = |said: &Said<'_>| said.text.filled().or(said.thinking.filled()).map(str::to_owned);
+        let in_details = || {
+            let text = |detail: &Value| {
+                ["text", "summary"].iter().find_map(|key| Some(detail.get(key)?.as_str()?.to_owned()))
+            };
+            Some(details.iter().filter_map(text).collect::<String>()).filter(|text| !text.is_empty())
+        };
         for text in [
-            field(reasoning_content).or_else(|| field(reasoning)),
+            field(reasoning_content).or_else(|| field(reasoning)).or_else(in_details),
             content.thinking.filled().map(str::to_owned),
         ]
         .into_iter()
@@ -262,9 +289,12 @@ impl Fold {
         if let Some(call) = self.calls.get_mut(at) {
             if call.id.is_empty() {
                 call.id.push_str(id.as_str());
+                self.held += id.as_str().len();
             }
+            self.held += function.size();
             add_function(call, function, ledger);
             if let Some(extra) = extra_content {
+                self.held += json_size(&extra);
                 call.extra.insert("extra_content".to_owned(), extra);
             }
         }
@@ -366,6 +396,18 @@ impl Fold {
         }
         ledger.note(rule, id.as_str());
         id
+    }
+}
+
+/// About how much memory a value takes.
+fn json_size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 32,
+        Value::Array(items) => items.iter().map(json_size).sum::<usize>() + 32,
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| key.len() + json_size(value)).sum::<usize>() + 32
+        }
+        _ => 32,
     }
 }
 

@@ -137,6 +137,7 @@ pub fn encode(request: &Request, model: &str, spelling: &Spelling) -> Result<Vec
             ("stop", Value::Array(list)) if list.is_empty() => {}
             // Without tools it is refused (vLLM).
             ("parallel_tool_calls", _) if request.tools.is_empty() => {}
+            ("stream_options", _) if !request.stream => {}
             _ => map.serialize_entry(key, value)?,
         }
     }

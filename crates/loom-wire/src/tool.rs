@@ -1,5 +1,7 @@
 //! Tools as the model sees them, and the calls it makes.
 
+use std::borrow::Cow;
+
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -37,6 +39,20 @@ fn empty_object_schema() -> Value {
     json!({"type": "object", "properties": {}})
 }
 
+/// The schema, saying that it is an object's: servers refuse one without `type`.
+fn object_schema(schema: &Value) -> Cow<'_, Value> {
+    match schema {
+        Value::Object(fields) if fields.contains_key("type") => Cow::Borrowed(schema),
+        Value::Object(fields) if !fields.is_empty() => {
+            let mut typed = Map::new();
+            typed.insert("type".to_owned(), "object".into());
+            typed.extend(fields.clone());
+            Cow::Owned(Value::Object(typed))
+        }
+        _ => Cow::Owned(empty_object_schema()),
+    }
+}
+
 impl Serialize for ToolSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -55,7 +71,7 @@ impl Serialize for ToolSpec {
             &Function {
                 name: &self.name,
                 description: self.description.as_deref().filter(|text| !text.is_empty()),
-                parameters: &self.parameters,
+                parameters: &object_schema(&self.parameters),
                 strict: self.strict,
             },
         )?;

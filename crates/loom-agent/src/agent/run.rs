@@ -104,9 +104,14 @@ impl Run {
             (Input::Completion(completion), State::Model) => self.take_completion(*completion, tools),
             (Input::ToolResults(results), State::Tools(calls)) => {
                 for result in results {
-                    if let Some(slot) = calls.iter_mut().find(|(call, _)| call.id == result.id) {
-                        slot.1 = Some(result);
-                    }
+                    let open = calls.iter_mut().find(|(call, done)| done.is_none() && call.id == result.id);
+                    let Some(slot) = open else {
+                        return Err(AgentError::Execution(format!(
+                            "no open call has the id {:?}",
+                            result.id
+                        )));
+                    };
+                    slot.1 = Some(result);
                 }
                 self.next_calls()
             }
@@ -133,6 +138,7 @@ impl Run {
             message.usage = self.usage;
             return Ok(Step::Done(Box::new(message)));
         }
+        make_ids_unique(&mut message.tool_calls);
         let calls = message.tool_calls.iter().map(|call| (call.clone(), refuse(call, tools))).collect();
         self.state = State::Tools(calls);
         message.usage = None;
@@ -164,6 +170,20 @@ impl Run {
             (Some(sum), Some(usage)) => Some(sum.plus(usage)),
             (sum, usage) => usage.or(sum),
         };
+    }
+}
+
+/// A result is tied to its call by the id, so no two calls of a turn may share one. [`loom_wire`] sees to that; an LLM
+/// that users wrote may not.
+fn make_ids_unique(calls: &mut [ToolCall]) {
+    let mut seen = std::collections::HashSet::new();
+    for (at, call) in calls.iter_mut().enumerate() {
+        if call.id.is_empty() {
+            call.id = format!("call_{at}");
+        }
+        while !seen.insert(call.id.clone()) {
+            call.id.push_str("_again");
+        }
     }
 }
 

@@ -19,7 +19,8 @@ impl BaseUrl {
     /// `config`, with the text and what to write instead.
     pub fn parse(text: &str) -> Result<Self, LlmError> {
         let trimmed = text.trim();
-        let refuse = |why: String| Err(LlmError::config(format!("base_url {}: {why}", shown(trimmed))));
+        let shown = presentable(trimmed);
+        let refuse = |why: String| Err(LlmError::config(format!("base_url {shown:?}: {why}")));
         if trimmed.is_empty() {
             return Err(
                 LlmError::config("base_url is empty").with_hint("give one like http://localhost:8000/v1")
@@ -29,12 +30,12 @@ impl BaseUrl {
             return refuse("it holds blanks or control characters".to_owned());
         }
         let Some((scheme, rest)) = trimmed.split_once("://") else {
-            return refuse(format!("the scheme is missing: write {:?}", with_scheme(trimmed)));
+            return refuse(format!("the scheme is missing: write {:?}", with_scheme(&shown)));
         };
         if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
             return refuse(format!(
-                "the scheme {scheme:?} is not http or https: write {:?}",
-                with_scheme(rest)
+                "the scheme is not http or https: write {:?}",
+                with_scheme(shown.rsplit("://").next().unwrap_or_default())
             ));
         }
         if rest.starts_with('/') {
@@ -69,6 +70,11 @@ impl BaseUrl {
         let base = url.path().trim_end_matches('/');
         url.set_path(&format!("{base}/{path}"));
         url
+    }
+
+    /// The parameters that go with every request.
+    pub(super) fn query(&self) -> Vec<(String, String)> {
+        self.url.query_pairs().into_owned().collect()
     }
 
     /// Scheme, host and port: what a key is bound to.
@@ -141,16 +147,20 @@ fn with_scheme(rest: &str) -> String {
     format!("{}://{rest}", if plain { "http" } else { "https" })
 }
 
-/// The text in an error, without a password that may stand in it.
-fn shown(text: &str) -> String {
-    let text = match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            let (head, tail) = (text.get(..scheme + 3), text.get(at..));
-            format!("{}…{}", head.unwrap_or_default(), tail.unwrap_or_default())
-        }
-        _ => text.to_owned(),
-    };
-    format!("{:?}", text.split('?').next().unwrap_or_default())
+/// The text as an error may show it: without what may be a secret, be the URL as malformed as it likes. Those are a
+/// user name and password (all up to an `@`), a query, a fragment, and what looks like a key given in the wrong place.
+fn presentable(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    if text.starts_with("sk-") || (!text.contains(['.', '/', ':']) && text.len() > 24) {
+        return "…".to_owned();
+    }
+    match text.rsplit_once('@') {
+        None => text.to_owned(),
+        Some((before, host)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://{host}"),
+            None => host.to_owned(),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -200,6 +210,17 @@ mod tests {
             let error = BaseUrl::parse(text).unwrap_err();
             assert!(error.to_string().contains(fix), "{text}: {error}");
             assert!(!error.to_string().contains("secret"));
+        }
+        for text in [
+            "user:secret@h/v1",
+            "ftp://user:secret@h",
+            "http:/user:secret@h",
+            "h/v1?key=secret",
+            "http://h#secret",
+            "sk-secret",
+        ] {
+            let error = BaseUrl::parse(text).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

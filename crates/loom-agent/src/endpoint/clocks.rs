@@ -98,10 +98,12 @@ impl Clocks {
     }
 
     fn next(&self) -> Option<(Instant, Clock)> {
-        let total = self.timeout.total.map(|total| (self.started + total, Clock::Total));
+        // A limit beyond what the clock can show is no limit.
+        let end = |start: Instant, limit: Option<Duration>, clock| Some((start.checked_add(limit?)?, clock));
+        let total = end(self.started, self.timeout.total, Clock::Total);
         let step = match self.last_payload {
-            None => self.timeout.first_token.map(|limit| (self.sent + limit, Clock::FirstToken)),
-            Some(last) => self.timeout.idle.map(|limit| (last + limit, Clock::Idle)),
+            None => end(self.sent, self.timeout.first_token, Clock::FirstToken),
+            Some(last) => end(last, self.timeout.idle, Clock::Idle),
         };
         [total, step].into_iter().flatten().min_by_key(|(limit, _)| *limit)
     }

@@ -45,6 +45,8 @@ pub struct Endpoint {
     pub timeout: Timeout,
     /// How often a failed call is repeated.
     pub retries: Retries,
+    /// Proxies and certificates as the environment named them when the endpoint was made.
+    environment: transport::Environment,
     /// The base that answered when the one given did not: the same with `/v1`.
     found: RwLock<Option<BaseUrl>>,
 }
@@ -83,15 +85,17 @@ impl Endpoint {
                 }
             }
         }
+        let secrets = secrets::Secrets::of(&credential, headers, &[query.as_slice(), &base.query()].concat());
         Ok(Self {
             base,
             has_key: !credential.is_none() || names_a_credential(headers),
-            secrets: secrets::Secrets::of(&credential, headers, &query),
+            secrets,
             headers: sent,
             removed,
             query,
             timeout: Timeout::default(),
             retries: Retries::default(),
+            environment: transport::environment(),
             found: RwLock::new(None),
         })
     }
@@ -145,26 +149,32 @@ impl Endpoint {
     /// # Errors
     /// As any call; `bad_response` if the answer is no list of models.
     pub async fn models(&self) -> Result<Vec<String>, LlmError> {
+        self.models_within(&Clocks::start(self.timeout)).await
+    }
+
+    pub(crate) async fn models_within(&self, clocks: &Clocks) -> Result<Vec<String>, LlmError> {
         let mut attempts = 1;
         loop {
-            let mut error = match self.find_models().await {
+            let mut error = match self.find_models(clocks).await {
                 Ok(ids) => return Ok(ids),
                 Err(error) => self.scrub(error),
             };
             error.attempts = attempts;
-            let Some(wait) = self.retries.wait(&error, attempts) else { return Err(error) };
-            tokio::time::sleep(wait).await;
+            match self.retries.wait(&error, attempts) {
+                Some(wait) if clocks.left().is_none_or(|left| wait < left) => tokio::time::sleep(wait).await,
+                _ => return Err(error),
+            }
             attempts += 1;
         }
     }
 
-    async fn find_models(&self) -> Result<Vec<String>, LlmError> {
+    async fn find_models(&self, clocks: &Clocks) -> Result<Vec<String>, LlmError> {
         let base = self.current_base();
-        match self.models_at(&base).await {
+        match self.models_at(&base, clocks).await {
             Ok(ids) => Ok(ids),
             Err(error) => match self.alternative() {
                 Some(other) if error.status_code == Some(404) || error.status_code.is_none() => {
-                    let ids = self.models_at(&other).await.map_err(|_| error)?;
+                    let ids = self.models_at(&other, clocks).await.map_err(|_| error)?;
                     self.remember(other);
                     Ok(ids)
                 }
@@ -173,10 +183,9 @@ impl Endpoint {
         }
     }
 
-    async fn models_at(&self, base: &BaseUrl) -> Result<Vec<String>, LlmError> {
-        let clocks = Clocks::start(self.timeout);
-        let mut answer = self.send(Method::GET, base.join("models"), None, false, &clocks).await?;
-        let body = answer.read_all(MAX_MODELS_BODY, &clocks).await?;
+    async fn models_at(&self, base: &BaseUrl, clocks: &Clocks) -> Result<Vec<String>, LlmError> {
+        let mut answer = self.send(Method::GET, base.join("models"), None, false, clocks).await?;
+        let body = answer.read_all(MAX_MODELS_BODY, clocks).await?;
         loom_wire::models::ids(&body).ok_or_else(|| {
             let mut error = LlmError::bad_response("the answer is not a list of models");
             error.url = Some(answer.url.clone());
@@ -195,7 +204,7 @@ impl Endpoint {
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&self.query);
         }
-        let client = transport::client(self.timeout.connect)?;
+        let client = transport::client(self.timeout.connect, &self.environment)?;
         // A redirect within the origin is followed with method and body as they are, three times at most.
         for _ in 0..=3 {
             let mut request = reqwest::Request::new(method.clone(), url.clone());
@@ -250,14 +259,16 @@ fn names_a_credential(headers: &Headers) -> bool {
         .any(|(name, value)| value.is_some() && NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)))
 }
 
-/// Where a redirect leads, if the key may go there: the same origin, or the same host over TLS.
+/// Where a redirect leads, if the key may go there: the same origin, or the same host from port 80 to TLS on 443.
 fn redirected(from: &Url, response: &Response) -> Result<Url, LlmError> {
     let status = response.status().as_u16();
     let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let target = target.and_then(|text| from.join(text).ok());
     let mut refused = LlmError::bad_response("the endpoint redirects without saying where");
     if let Some(target) = target {
-        let upgraded = from.scheme() == "http" && target.scheme() == "https" && from.host() == target.host();
+        let upgraded = from.host() == target.host()
+            && (from.scheme(), from.port_or_known_default()) == ("http", Some(80))
+            && (target.scheme(), target.port_or_known_default()) == ("https", Some(443));
         if matches!(status, 301 | 302 | 307 | 308) && (from.origin() == target.origin() || upgraded) {
             return Ok(target);
         }

@@ -32,13 +32,22 @@ struct ClientKey {
     runtime: tokio::runtime::Id,
     process: u32,
     connect: Option<Duration>,
-    environment: Vec<Option<std::ffi::OsString>>,
+    environment: Environment,
+}
+
+/// The values of the variables that name proxies and certificates.
+pub(crate) type Environment = Vec<Option<std::ffi::OsString>>;
+
+/// Reads them. Done where the endpoint is made and not per request: a program's other threads may change its
+/// environment, which must not be read at the same time.
+pub(crate) fn environment() -> Environment {
+    ENVIRONMENT.iter().map(std::env::var_os).collect()
 }
 
 static CLIENTS: LazyLock<Mutex<HashMap<ClientKey, Client>>> = LazyLock::new(Mutex::default);
 
 /// The client for a connect limit. Must be called within a tokio runtime.
-pub(crate) fn client(connect: Option<Duration>) -> Result<Client, LlmError> {
+pub(crate) fn client(connect: Option<Duration>, environment: &Environment) -> Result<Client, LlmError> {
     let key = ClientKey {
         runtime: tokio::runtime::Handle::try_current()
             .map_err(|_| {
@@ -47,7 +56,7 @@ pub(crate) fn client(connect: Option<Duration>) -> Result<Client, LlmError> {
             .id(),
         process: std::process::id(),
         connect,
-        environment: ENVIRONMENT.iter().map(std::env::var_os).collect(),
+        environment: environment.clone(),
     };
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.get(&key) {

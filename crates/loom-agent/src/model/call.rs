@@ -104,7 +104,7 @@ impl Call {
     async fn open(&mut self) -> Result<Box<Reading>, LlmError> {
         let mut model = match &self.model {
             Some(name) => name.clone(),
-            None => self.llm.resolve_model().await?,
+            None => self.llm.resolve_model(&self.clocks).await?,
         };
         let origin = self.llm.endpoint.base_url().origin();
         let mut spelling = self.llm.spelling();
@@ -157,7 +157,8 @@ impl Call {
                 && !is_wrong_path(&error)
             {
                 // The default is the provider's; whatever stands at another address may serve something else.
-                model = self.llm.discover_model().await.map_err(|_| explained(error, &self.llm))?;
+                model =
+                    self.llm.discover_model(&self.clocks).await.map_err(|_| explained(error, &self.llm))?;
                 continue;
             }
             failures += 1;

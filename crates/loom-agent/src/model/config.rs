@@ -105,7 +105,7 @@ impl Config {
             let line = error
                 .span()
                 .map_or(1, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
-            LlmError::config(format!("{} line {line}: {}", path.display(), error.message()))
+            LlmError::config(format!("{} line {line}: {}", path.display(), without_values(error.message())))
         })?;
         config.path = path.to_owned();
         for (name, provider) in &mut config.providers {
@@ -171,6 +171,16 @@ impl Config {
     /// Where it was read.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// The parser's reason without the value that it quotes, which may be a key in the wrong place.
+fn without_values(reason: &str) -> String {
+    match (reason.strip_prefix("invalid type: "), reason.find(", expected ")) {
+        (Some(_), Some(expected)) => {
+            format!("this is of the wrong type{}", reason.get(expected..).unwrap_or_default())
+        }
+        _ => reason.to_owned(),
     }
 }
 

@@ -142,7 +142,9 @@ pub fn unknown(name: &str, configured: &[String]) -> LlmError {
             nearest.join(", ")
         )
     };
-    LlmError::config(format!("no provider is called {name:?}")).with_hint(hint)
+    // A key in the wrong place must not show; no provider is called like one.
+    let shown = if name.starts_with("sk-") || name.len() > 40 { "…" } else { name };
+    LlmError::config(format!("no provider is called {shown:?}")).with_hint(hint)
 }
 
 #[cfg(test)]

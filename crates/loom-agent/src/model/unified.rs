@@ -8,7 +8,7 @@ use loom_wire::request::Spelling;
 use loom_wire::{Completion, ErrorKind, LlmError, Request};
 use serde_json::{Map, Value};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Clocks, Endpoint};
 use crate::model::call::Call;
 use crate::model::explain::explained;
 use crate::model::llm::{EventStream, Llm, collect};
@@ -105,10 +105,10 @@ impl UnifiedLlm {
 
 impl Inner {
     /// The model to ask for: the caller's, else the provider's default, else the one that the endpoint serves.
-    pub(crate) async fn resolve_model(&self) -> Result<String, LlmError> {
+    pub(crate) async fn resolve_model(&self, clocks: &Clocks) -> Result<String, LlmError> {
         match self.known_model() {
             Some(name) => Ok(name),
-            None => self.discover_model().await,
+            None => self.discover_model(clocks).await,
         }
     }
 
@@ -123,8 +123,8 @@ impl Inner {
     }
 
     /// Asks the endpoint what it serves and takes the only model there is.
-    pub(crate) async fn discover_model(&self) -> Result<String, LlmError> {
-        let ids = self.endpoint.models().await.map_err(|error| {
+    pub(crate) async fn discover_model(&self, clocks: &Clocks) -> Result<String, LlmError> {
+        let ids = self.endpoint.models_within(clocks).await.map_err(|error| {
             let mut error = explained(error, self);
             error.message = format!(
                 "no model was given, and the endpoint's list of models cannot be had: {}",
