@@ -16,7 +16,7 @@ python_package() {
   need python3 "install Python 3.10 or newer"
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed" >&2; exit 1; }
   say "Python tools (.venv)"
-  [[ -x .venv/bin/python ]] || python3 -m venv .venv
+  .venv/bin/python -m pip --version >/dev/null 2>&1 || python3 -m venv --clear .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement scripts/requirements.txt
   say "the Python package"
   VIRTUAL_ENV=$PWD/.venv .venv/bin/maturin develop --quiet --locked

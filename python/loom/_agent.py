@@ -96,9 +96,7 @@ class Agent:
         """``run`` for scripts and notebooks: waits for the answer, also where an event loop is running already."""
         import asyncio
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if asyncio._get_running_loop() is None:
             return asyncio.run(self.run(message))
         # The running loop cannot be waited for from inside itself, so the run gets a loop and a thread of its own.
         return _run_in_thread(self.run(message), asyncio.current_task())
@@ -297,7 +295,7 @@ def _make_llm(llm: Any, options: dict[str, Any]) -> Any:
         return UnifiedLLM(llm, **given)
     if isinstance(llm, dict):
         return UnifiedLLM(**{**llm, **given})
-    if hasattr(llm, "stream"):
+    if hasattr(llm, "stream") and not isinstance(llm, type):
         if given:
             names = ", ".join(given)
             raise ConfigurationError(
@@ -305,9 +303,7 @@ def _make_llm(llm: Any, options: dict[str, Any]) -> Any:
                 hint="set it where the LLM object is made",
             )
         return llm
-    raise ConfigurationError(
-        f"llm is a provider's name, a dict of settings, or an object with stream(), not {type(llm).__name__}"
-    )
+    raise ConfigurationError(f"llm is a provider's name, a dict of settings, or an object with stream(), not {llm!r}")
 
 
 async def _told(

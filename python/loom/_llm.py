@@ -26,7 +26,8 @@ class BaseLLM:
         {"type": "usage", "prompt_tokens": int, "completion_tokens": int, "total_tokens": int}
         {"type": "finish", "finish_reason": str}
 
-    It ends with ``finish``. Events of any other type are passed on.
+    It ends with ``finish``; a stream that just ends counts as finished for a reason that is not known. Events of any
+    other type are passed on.
     """
 
     @property
@@ -64,7 +65,12 @@ class BaseLLM:
         """Runs a call to its end and returns the sum of its events. Arguments as in ``stream``."""
         collector = _loom.Collector()
         async for event in open_stream(
-            self, messages, tools=tools, response_format=response_format, tool_choice=tool_choice, **params
+            self,
+            _loom.message_dicts(messages),
+            tools=tools,
+            response_format=response_format,
+            tool_choice=tool_choice,
+            **params,
         ):
             collector.add(event)
         return collector.completion()
@@ -126,6 +132,8 @@ class UnifiedLLM(BaseLLM):
         for name, value in (("provider", provider), ("api_key", api_key), ("base_url", base_url), ("model", model)):
             if value is not None and not isinstance(value, str):
                 raise ConfigurationError(f"{name} is a str, not {type(value).__name__}")
+        if max_retries is not None and (not isinstance(max_retries, int) or not 0 <= max_retries < 2**32):
+            raise ConfigurationError(f"max_retries is a whole number from 0, not {max_retries!r}")
         params["temperature"] = temperature
         params["max_tokens"] = max_tokens
         self._native = _loom.Llm(

@@ -19,6 +19,7 @@ __all__ = [
     "__version__",
     "cli_main",
     "is_running",
+    "message_dicts",
     "providers",
     "register_provider",
 ]
@@ -281,3 +282,5 @@ def providers() -> list[dict[str, Any]]:
 def register_provider(fields: dict[str, Any]) -> None: ...
 def cli_main(args: Sequence[str]) -> int: ...
 def is_running() -> bool: ...
+def message_dicts(messages: Any) -> list[dict[str, Any]]:
+    """Messages in any form that agents take, as OpenAI's dicts."""

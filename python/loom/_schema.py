@@ -14,9 +14,10 @@ from typing import Any
 
 from .errors import ToolError
 
-_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", bytes: "string"}
+_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 _UNIONS = (typing.Union, getattr(types, "UnionType", typing.Union))
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Set)
+_FROM_TEXT = ("datetime", "uuid", "decimal", "pathlib")  #: modules whose types are written as text in JSON
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
@@ -48,6 +49,13 @@ def read(function: Any) -> Signature:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
         raise ToolError(f"the signature of {function!r} cannot be read: {error}") from None
+    try:
+        return _read(function, parameters)
+    except RecursionError:
+        raise ToolError(f"the types of {function!r} contain themselves, which has no finite schema") from None
+
+
+def _read(function: Any, parameters: Any) -> Signature:
     hints = _hints(function)
     summary, described = parse_docstring(inspect.getdoc(function) or "")
     properties: dict[str, Any] = {}
@@ -85,9 +93,24 @@ def _hints(function: Any) -> dict[str, Any]:
     target = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
     try:
         return typing.get_type_hints(target, include_extras=True)
-    except Exception:  # names that exist only for type checkers: those parameters take anything
-        annotations = getattr(target, "__annotations__", {})
-        return {name: hint for name, hint in annotations.items() if not isinstance(hint, str)}
+    except Exception:
+        return {name: _resolve(hint, target) for name, hint in getattr(target, "__annotations__", {}).items()}
+
+
+def _resolve(hint: Any, function: Any) -> Any:
+    """One annotation by itself. A name that cannot be found (it is local, or there only for type checkers) is named."""
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, getattr(function, "__globals__", {}))
+    except Exception as error:
+        import logging
+
+        name = getattr(function, "__name__", function)
+        logging.getLogger("loom").warning(
+            "tool %s: %r cannot be resolved (%s), so it takes anything", name, hint, error
+        )
+        return Any
 
 
 def _default(value: Any) -> Any:
@@ -145,7 +168,7 @@ def schema_of(annotation: Any, *, drop_null: bool = False) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": values} if values else {"type": "object"}
     if isinstance(annotation, typing.TypeVar):
         return {}
-    if getattr(annotation, "__module__", "") in ("datetime", "uuid", "decimal", "pathlib"):
+    if getattr(annotation, "__module__", "") in _FROM_TEXT:
         formats = {"datetime": "date-time", "date": "date", "time": "time", "UUID": "uuid"}
         found = formats.get(annotation.__name__)
         return {"type": "string", "format": found} if found else {"type": "string"}
@@ -211,6 +234,11 @@ def convert(value: Any, annotation: Any, name: str) -> Any:
         return {key: convert(item, args[1] if len(args) == 2 else Any, f"{name}.{key}") for key, item in value.items()}
     if annotation in _PLAIN:
         return _convert_plain(value, annotation, name)
+    if isinstance(value, str) and getattr(annotation, "__module__", "") in _FROM_TEXT:
+        try:
+            return getattr(annotation, "fromisoformat", annotation)(value)
+        except (ValueError, ArithmeticError) as error:
+            raise ToolError(f"{name}: {error}") from None
     if origin in _LISTS + _DICTS or annotation in _LISTS + _DICTS or dataclasses.is_dataclass(annotation):
         raise ToolError(f"{name} is {'an array' if (origin or annotation) in _LISTS else 'an object'}, not {value!r}")
     return value

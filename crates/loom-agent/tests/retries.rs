@@ -134,3 +134,37 @@ async fn a_refused_parameter_is_corrected_once_and_remembered() {
         server.requests().iter().map(|request| request.json().get("stream_options").is_some()).collect();
     assert_eq!(sent, [true, false, false]);
 }
+
+#[tokio::test]
+async fn a_correction_that_did_not_help_is_not_remembered() {
+    let refusal = || {
+        let message = "max_tokens=5000 is too large: max_completion_tokens may be 4096 at most";
+        Reply::json(400, &json!({"error": {"message": message, "param": "max_tokens"}}))
+    };
+    let server = Server::start(Script::new([refusal(), refusal(), answer()])).await.unwrap();
+    let request = || {
+        let mut request = hello();
+        request.params.insert("max_tokens".into(), 5000.into());
+        request
+    };
+    assert_eq!(llm(&server).generate(request()).await.unwrap_err().kind, ErrorKind::BadRequest);
+    llm(&server).generate(request()).await.unwrap();
+    let last = server.requests().pop().unwrap().json();
+    assert_eq!(last["max_tokens"], 5000);
+}
+
+#[tokio::test]
+async fn a_default_model_that_is_unknown_gives_way_to_the_one_that_is_served() {
+    let server = Server::start(Emulator::new().model("company-gpt")).await.unwrap();
+    let llm =
+        UnifiedLlm::builder().provider("openai").base_url(server.base_url()).api_key("sk-x").build().unwrap();
+    let completion = llm.generate(hello()).await.unwrap();
+    assert_eq!(completion.model.as_deref(), Some("company-gpt"));
+    assert!(completion.ledger.iter().any(|entry| entry.detail.contains("company-gpt")));
+
+    let several = Server::start(Emulator::new().model("one").model("two")).await.unwrap();
+    let llm = UnifiedLlm::builder().provider("openai").base_url(several.base_url()).build().unwrap();
+    let error = llm.generate(hello()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert!(error.hint.as_deref().unwrap().contains("one, two"), "{error}");
+}

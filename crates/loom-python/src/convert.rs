@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::ToolSpec;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -20,19 +20,21 @@ pub(crate) fn to_py<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bo
 /// How deep values may be nested; JSON parsers, the servers' included, set similar limits.
 const MAX_DEPTH: usize = 100;
 
-/// Refuses what is nested too deeply, cyclic values above all: converting them would exhaust the stack.
-fn check_depth(value: &Bound<'_, PyAny>, what: &str, left: usize) -> PyResult<()> {
+/// Refuses what JSON cannot hold: not-a-number, infinity, and what is nested too deeply, cyclic values above all: converting them would exhaust the stack.
+fn check_json(value: &Bound<'_, PyAny>, what: &str, left: usize) -> PyResult<()> {
     let Some(left) = left.checked_sub(1) else {
         return Err(PyValueError::new_err(format!(
             "{what}: it is nested more than {MAX_DEPTH} levels deep, or in itself"
         )));
     };
     if let Ok(dict) = value.cast::<PyDict>() {
-        dict.iter().try_for_each(|(_, item)| check_depth(&item, what, left))
+        dict.iter().try_for_each(|(_, item)| check_json(&item, what, left))
     } else if let Ok(list) = value.cast::<PyList>() {
-        list.iter().try_for_each(|item| check_depth(&item, what, left))
+        list.iter().try_for_each(|item| check_json(&item, what, left))
     } else if let Ok(tuple) = value.cast::<PyTuple>() {
-        tuple.iter().try_for_each(|item| check_depth(&item, what, left))
+        tuple.iter().try_for_each(|item| check_json(&item, what, left))
+    } else if value.cast::<PyFloat>().is_ok_and(|number| !number.value().is_finite()) {
+        Err(PyValueError::new_err(format!("{what}: JSON has no {value}")))
     } else {
         Ok(())
     }
@@ -40,7 +42,7 @@ fn check_depth(value: &Bound<'_, PyAny>, what: &str, left: usize) -> PyResult<()
 
 /// A Python value as `T`; the error names what it was given for.
 pub(crate) fn from_py<T: DeserializeOwned>(value: &Bound<'_, PyAny>, what: &str) -> PyResult<T> {
-    check_depth(value, what, MAX_DEPTH)?;
+    check_json(value, what, MAX_DEPTH)?;
     pythonize::depythonize(value).map_err(|error| PyTypeError::new_err(format!("{what}: {error}")))
 }
 

@@ -32,6 +32,12 @@ fn register_provider(fields: &Bound<'_, PyDict>) -> PyResult<()> {
     loom::provider::register(provider).map_err(|error| errors::llm_error(fields.py(), error))
 }
 
+/// Messages in any form that agents take, as OpenAI's dicts.
+#[pyfunction]
+fn message_dicts<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    convert::messages(messages)?.iter().map(|message| convert::to_py(messages.py(), &**message)).collect()
+}
+
 /// Runs the command line program with these arguments and returns its exit code.
 #[pyfunction]
 fn cli_main(py: Python<'_>, args: Vec<OsString>) -> u8 {
@@ -55,6 +61,7 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::Tools>()?;
     module.add_function(wrap_pyfunction!(providers, module)?)?;
     module.add_function(wrap_pyfunction!(register_provider, module)?)?;
+    module.add_function(wrap_pyfunction!(message_dicts, module)?)?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::is_running, module)?)?;
     Ok(())

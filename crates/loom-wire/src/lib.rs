@@ -27,6 +27,7 @@ pub mod models;
 pub mod request;
 pub mod sse;
 pub mod tool;
+mod verdict;
 
 pub use error::{ErrorKind, LlmError};
 pub use event::{Completion, Event, Finish, FinishReason, Usage};

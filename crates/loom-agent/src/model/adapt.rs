@@ -66,7 +66,8 @@ pub(crate) fn lesson(error: &LlmError) -> Option<Lesson> {
     if error.kind != ErrorKind::BadRequest {
         return None;
     }
-    let said = [Some(&error.message), error.param.as_ref(), error.code.as_ref(), error.body.as_ref()];
+    // Not the body: it may echo the request, and then holds every parameter's name.
+    let said = [Some(&error.message), error.param.as_ref(), error.code.as_ref()];
     let said = said.into_iter().flatten().map(|text| text.to_lowercase()).collect::<Vec<_>>().join(" ");
     ROWS.iter().find(|row| row.words.iter().all(|word| said.contains(word))).map(|row| row.lesson)
 }

@@ -50,6 +50,10 @@ struct Reading {
 struct Changes(Vec<(Rule, String)>);
 
 impl Changes {
+    fn lesson(&mut self, lesson: adapt::Lesson) {
+        self.0.push((Rule::RequestAdapted, lesson.describe().to_owned()));
+    }
+
     fn path(&mut self, given: &BaseUrl, used: &BaseUrl) {
         self.0.push((Rule::PathAdapted, format!("{used} answers, {given} does not")));
     }
@@ -108,10 +112,13 @@ impl Call {
         };
         let origin = self.llm.endpoint.base_url().origin();
         let mut spelling = self.llm.spelling();
-        for lesson in adapt::learnt(&origin, &model) {
-            lesson.apply(&mut spelling);
-        }
         let mut changes = Changes::default();
+        for lesson in adapt::learnt(&origin, &model) {
+            if lesson.apply(&mut spelling) {
+                changes.lesson(lesson);
+            }
+        }
+        let mut new_lessons = Vec::new();
         let given = self.llm.endpoint.base_url();
         let mut base = self.llm.endpoint.current_base();
         if base != *given {
@@ -124,6 +131,10 @@ impl Call {
             let body = self.encode(&model, &spelling)?;
             let mut error = match self.attempt(&base, body, &changes, attempts).await {
                 Ok(reading) => {
+                    // Only what has helped is remembered.
+                    for lesson in new_lessons {
+                        adapt::keep(&origin, &model, lesson);
+                    }
                     if first_path_error.is_some() {
                         self.llm.endpoint.remember(base);
                     }
@@ -137,12 +148,12 @@ impl Call {
                 return Err(path_error(original, &base, &error));
             }
             if let Some(lesson) = adapt::lesson(&error)
-                && changes.0.len() < adapt::MAX_LESSONS
+                && new_lessons.len() < adapt::MAX_LESSONS
                 && lesson.apply(&mut spelling)
             {
                 tracing::info!(target: "loom", refusal = %error.message, "{}", lesson.describe());
-                adapt::keep(&origin, &model, lesson);
-                changes.0.push((Rule::RequestAdapted, lesson.describe().to_owned()));
+                changes.lesson(lesson);
+                new_lessons.push(lesson);
                 continue;
             }
             if let Some(other) = self.llm.endpoint.alternative().filter(|_| is_wrong_path(&error)) {
@@ -157,8 +168,18 @@ impl Call {
                 && !is_wrong_path(&error)
             {
                 // The default is the provider's; whatever stands at another address may serve something else.
-                model =
-                    self.llm.discover_model(&self.clocks).await.map_err(|_| explained(error, &self.llm))?;
+                let served = match self.llm.discover_model(&self.clocks).await {
+                    Ok(served) => served,
+                    Err(listing) => {
+                        let mut error = explained(error, &self.llm);
+                        if listing.kind == ErrorKind::Config {
+                            error.hint = Some(listing.message.clone());
+                        }
+                        return Err(error);
+                    }
+                };
+                changes.0.push((Rule::RequestAdapted, format!("the model {served:?} instead of {model:?}")));
+                model = served;
                 continue;
             }
             failures += 1;

@@ -4,7 +4,7 @@
 //! default = "office"
 //!
 //! [endpoints.office]
-//! provider = "custom"                        # default: custom
+//! provider = "custom"                        # default: custom with a base_url, else openai
 //! base_url = "https://llm.example.internal/v1"
 //! model = "company-gpt-model"
 //! api_key = { env = "OFFICE_KEY" }           # or { command = "pass show office" }, or the key itself
@@ -212,8 +212,9 @@ impl EndpointConfig {
 
     /// Fills what `settings` leave open and returns the provider's name.
     pub(crate) fn fill(&self, settings: &mut LlmSettings) -> Result<String, LlmError> {
-        // The key of the file belongs to the address of the file.
-        if let (None, None, Some(key)) = (&settings.api_key, &settings.base_url, &self.api_key) {
+        // Key, headers, query and body fields of the file belong to the address of the file: any may be a secret.
+        let at_its_address = settings.base_url.is_none();
+        if let (None, true, Some(key)) = (&settings.api_key, at_its_address, &self.api_key) {
             settings.api_key = Some(key.value()?.into());
         }
         let fill = |slot: &mut Option<String>, value: &Option<String>| {
@@ -235,12 +236,16 @@ impl EndpointConfig {
             });
         }
         // What was given in code comes later in the list and so wins.
-        let own: Vec<_> =
-            self.headers.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+        let (headers, query, extra_body) = if at_its_address {
+            (self.headers.clone(), self.query.clone(), self.extra_body.clone())
+        } else {
+            Default::default()
+        };
+        let own: Vec<_> = headers.into_iter().map(|(name, value)| (name, Some(value))).collect();
         settings.headers.splice(0..0, own);
-        settings.query.splice(0..0, self.query.clone());
+        settings.query.splice(0..0, query);
         for (target, source) in
-            [(&mut settings.params, &self.params), (&mut settings.extra_body, &self.extra_body)]
+            [(&mut settings.params, &self.params), (&mut settings.extra_body, &extra_body)]
         {
             for (name, value) in source {
                 target.entry(name.clone()).or_insert_with(|| value.clone());
@@ -330,6 +335,7 @@ mod tests {
         let mut elsewhere = LlmSettings::default().base_url("http://other/v1");
         office.fill(&mut elsewhere).unwrap();
         assert!(elsewhere.api_key.is_none(), "the file's key belongs to the file's address");
+        assert!(elsewhere.headers.is_empty(), "and so do its headers");
     }
 
     #[test]

@@ -10,6 +10,28 @@ use crate::model::config::Config;
 use crate::model::provider::{self, Auth, Provider};
 use crate::model::unified::UnifiedLlm;
 
+/// The names of settings, here and of an agent, as Python has them.
+const SETTINGS: [&str; 15] = [
+    "provider",
+    "api_key",
+    "base_url",
+    "model",
+    "timeout",
+    "max_retries",
+    "default_headers",
+    "default_query",
+    "extra_body",
+    "temperature",
+    "max_tokens",
+    "system_prompt",
+    "tools",
+    "max_recursion_depth",
+    "event_handler",
+];
+
+/// Request parameters that are right as they are although they resemble a setting.
+const PARAMETERS: [&str; 4] = ["temperature", "max_tokens", "model", "models"];
+
 /// The settings of a [`UnifiedLlm`]. What is not set is not sent.
 #[derive(Clone, Default)]
 #[must_use]
@@ -87,7 +109,12 @@ impl LlmSettings {
 
     /// A limit on the whole call, in seconds.
     pub fn timeout_secs(self, seconds: f64) -> Self {
-        let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        // What is no length of time becomes 0, which `build` refuses.
+        let limit = Duration::try_from_secs_f64(seconds).unwrap_or(if seconds > 0.0 {
+            Duration::MAX
+        } else {
+            Duration::ZERO
+        });
         self.timeout(Timeout::total(limit))
     }
 
@@ -136,6 +163,7 @@ impl LlmSettings {
     }
 
     pub(crate) fn build_with(mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<UnifiedLlm, LlmError> {
+        self.check()?;
         let provider = self.resolve_provider()?;
         let (base, named_by) = self.resolve_base(&provider, env)?;
         let own_base = provider.base_url.as_deref().and_then(|url| BaseUrl::parse(url).ok());
@@ -153,10 +181,31 @@ impl LlmSettings {
             (Some(key), Auth::Header(name)) => Credential::header(name.as_str(), &key),
         };
         let mut endpoint = Endpoint::new(base, credential, &self.headers, self.query)?;
-        endpoint.timeout = self.timeout.unwrap_or_default();
+        endpoint.timeout = Self::check_timeout(self.timeout.unwrap_or_default())?;
         endpoint.retries = Retries { max: self.max_retries.unwrap_or(Retries::default().max) };
         let model = self.model.filter(|name| !name.trim().is_empty());
         Ok(UnifiedLlm::new(endpoint, provider, at_home, model, self.params, self.extra_body))
+    }
+
+    /// What cannot be meant: a misspelt setting, which would be sent as a request parameter, and a clock that never runs.
+    fn check(&self) -> Result<(), LlmError> {
+        for name in self.params.keys().filter(|name| !PARAMETERS.contains(&name.as_str())) {
+            if let Some(meant) = SETTINGS.iter().find(|known| strsim::osa_distance(known, name) <= 1) {
+                return Err(LlmError::config(format!("there is no setting {name:?}: did you mean {meant}?"))
+                    .with_hint("to send it as a request parameter all the same, put it into extra_body"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_timeout(timeout: Timeout) -> Result<Timeout, LlmError> {
+        let clocks = [timeout.connect, timeout.first_token, timeout.idle, timeout.total];
+        if clocks.into_iter().flatten().any(|limit| limit.is_zero()) {
+            return Err(LlmError::config(
+                "a timeout is a number of seconds above 0; leave a clock out for no limit",
+            ));
+        }
+        Ok(timeout)
     }
 
     /// The provider, after an endpoint of `loom.toml` has filled in what was not given.
@@ -278,6 +327,29 @@ mod tests {
         assert!(error.to_string().contains("needs a base_url"), "{error}");
         let error = build(LlmSettings::default(), &[("OPENAI_BASE_URL", "nonsense")]).unwrap_err();
         assert!(error.to_string().contains("OPENAI_BASE_URL"), "{error}");
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_not_sent_as_a_parameter() {
+        for (written, meant) in [
+            ("base_ulr", "base_url"),
+            ("api_kye", "api_key"),
+            ("max_token", "max_tokens"),
+            ("sytem_prompt", "system_prompt"),
+        ] {
+            let error = build(LlmSettings::default().param(written, "x"), &[]).unwrap_err().to_string();
+            assert!(error.contains(meant), "{error}");
+        }
+        for parameter in ["top_p", "min_tokens", "max_completion_tokens", "seed", "models", "top_k"] {
+            build(LlmSettings::default().param(parameter, 1), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_timeout_of_nothing_is_refused() {
+        for seconds in [0.0, -1.0, f64::NAN] {
+            assert!(build(LlmSettings::default().timeout_secs(seconds), &[]).is_err(), "{seconds}");
+        }
     }
 
     #[test]
