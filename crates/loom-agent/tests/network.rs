@@ -117,3 +117,15 @@ async fn a_header_or_query_value_that_the_server_quotes_is_not_shown() {
     assert!(!shown.contains(KEY) && !shown.contains("tenant-0123456789"), "{shown}");
     assert!(error.hint.as_deref().unwrap().contains("not valid"));
 }
+
+#[tokio::test]
+async fn a_stream_that_has_ended_leaves_its_connection_to_the_next() {
+    let server = Server::start(Emulator::new().model("demo")).await.unwrap();
+    let llm = UnifiedLlm::builder().base_url(server.base_url()).model("demo").build().unwrap();
+    for _ in 0..5 {
+        let request = Request { stream: true, ..Request::new(vec![Message::user("hello")]) };
+        loom::collect(loom::Llm::stream(&llm, request)).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.connections().opened, 1);
+}

@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 use std::sync::RwLock;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use loom_wire::{LlmError, api_error};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, Url};
@@ -308,6 +309,21 @@ impl Answer {
                 format!("the connection broke before the answer was complete: {causes}"),
             )
         })
+    }
+
+    /// Reads what stands behind a complete answer (the end of the framing), so that the connection can be used again. It
+    /// usually has arrived; if not, it is waited for in the background, not for long.
+    pub(crate) fn retire(mut self) {
+        let mut rest = Box::pin(async move {
+            for _ in 0..16 {
+                if !matches!(self.response.chunk().await, Ok(Some(_))) {
+                    return;
+                }
+            }
+        });
+        if (&mut rest).now_or_never().is_none() {
+            tokio::spawn(async move { tokio::time::timeout(std::time::Duration::from_secs(1), rest).await });
+        }
     }
 
     async fn read_all(&mut self, limit: usize, clocks: &Clocks) -> Result<Vec<u8>, LlmError> {

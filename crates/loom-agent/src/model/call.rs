@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use loom_wire::answer::{AnswerDecoder, End, Limits};
@@ -16,6 +17,9 @@ use crate::endpoint::{Answer, BaseUrl, Clocks};
 use crate::model::adapt;
 use crate::model::explain::{explained, is_wrong_path, path_error};
 use crate::model::unified::Inner;
+
+/// How long a stream may stay open once it has said why it ends: usage and `[DONE]` follow at once, or never.
+const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Call {
     llm: Arc<Inner>,
@@ -97,7 +101,10 @@ impl Call {
             };
             self.ready.extend(self.decoded.drain(..));
             self.state = match result {
-                Ok(reading) if reading.decoder.is_done() => State::Over,
+                Ok(reading) if reading.decoder.is_done() => {
+                    reading.answer.retire();
+                    State::Over
+                }
                 Ok(reading) => State::Reading(reading),
                 Err(error) => State::Failed(self.llm.endpoint.scrub(error)),
             };
@@ -249,7 +256,13 @@ impl Reading {
     /// Reads once and decodes what came.
     async fn advance(&mut self, clocks: &mut Clocks, out: &mut Vec<Event>) -> Result<(), LlmError> {
         let payloads = self.decoder.payloads();
-        let result = match self.answer.chunk(clocks).await {
+        let read = match self.decoder.is_finished() {
+            false => self.answer.chunk(clocks).await,
+            true => tokio::time::timeout(GRACE, self.answer.chunk(clocks)).await.unwrap_or_else(|_| {
+                Err(LlmError::new(ErrorKind::StreamInterrupted, "the server did not end its stream"))
+            }),
+        };
+        let result = match read {
             Ok(Some(bytes)) => {
                 let result = self.decoder.push(&bytes, out);
                 // A role alone is no token: some servers send it before they read the prompt.
