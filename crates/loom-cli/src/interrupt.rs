@@ -13,6 +13,10 @@ pub(crate) struct Interrupt(Arc<Notify>);
 impl Interrupt {
     /// Begins to listen.
     pub(crate) fn new(runtime: &Runtime) -> Self {
+        // The handler must stand before rustyline sets its own: that one puts back, when it goes, what it has found.
+        runtime.block_on(async {
+            let _ = tokio::signal::ctrl_c().now_or_never();
+        });
         let pressed = Arc::new(Notify::new());
         let notify = Arc::clone(&pressed);
         runtime.spawn(async move {
