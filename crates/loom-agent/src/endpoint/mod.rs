@@ -3,6 +3,7 @@
 mod base_url;
 mod clocks;
 mod credential;
+mod failure;
 mod retry;
 mod secrets;
 mod transport;
@@ -230,7 +231,7 @@ impl Endpoint {
             let response = clocks
                 .wait(client.execute(request))
                 .await
-                .and_then(|result| result.map_err(|error| transport::explain(&error, &url)));
+                .and_then(|result| result.map_err(|error| failure::explain(&error, &url)));
             let response = response.map_err(|error| located(error, &shown))?;
             if response.status().is_redirection() {
                 url = redirected(&url, &response).map_err(|error| located(error, &shown))?;
@@ -303,7 +304,7 @@ impl Answer {
     /// More bytes, or `None` at a clean end.
     pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
         clocks.wait(self.response.chunk()).await?.map_err(|error| {
-            let causes = transport::chain(&error);
+            let causes = failure::chain(&error);
             LlmError::new(
                 loom_wire::ErrorKind::StreamInterrupted,
                 format!("the connection broke before the answer was complete: {causes}"),

@@ -15,7 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::endpoint::{Answer, BaseUrl, Clocks};
 use crate::model::adapt;
-use crate::model::explain::{explained, is_wrong_path, path_error};
+use crate::model::hints::explained;
+use crate::model::path::{is_wrong_path, path_error};
 use crate::model::unified::Inner;
 
 /// How long a stream may stay open once it has said why it ends: usage and `[DONE]` follow at once, or never.

@@ -3,8 +3,9 @@
 mod adapt;
 mod call;
 pub mod config;
-mod explain;
+mod hints;
 mod llm;
+mod path;
 pub mod provider;
 mod settings;
 mod unified;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::endpoint::{Clocks, Endpoint};
 use crate::model::call::Call;
-use crate::model::explain::explained;
+use crate::model::hints::explained;
 use crate::model::llm::{EventStream, Llm, collect};
 use crate::model::provider::Provider;
 use crate::model::settings::LlmSettings;
