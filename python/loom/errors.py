@@ -78,6 +78,8 @@ class LLMError(LoomError):
         body: the refusal's body as it came, cut at 64 KiB.
         code: the server's own error code.
         param: the request parameter that the server names.
+        context_limit: for ``context_length``: the tokens that the model can hold, where the server says it.
+        requested_tokens: for ``context_length``: the tokens that the request comes to, where the server says it.
         partial: a ``Completion`` with what had arrived.
         hint: what to do.
         attempts: how many requests were sent; 0 when none was.
@@ -97,6 +99,8 @@ class LLMError(LoomError):
         body: str | None = None,
         code: str | None = None,
         param: str | None = None,
+        context_limit: int | None = None,
+        requested_tokens: int | None = None,
         partial: Completion | None = None,
         hint: str | None = None,
         attempts: int = 0,
@@ -111,6 +115,8 @@ class LLMError(LoomError):
         self.body = body
         self.code = code
         self.param = param
+        self.context_limit = context_limit
+        self.requested_tokens = requested_tokens
         self.partial = partial
         self.hint = hint
         self.attempts = attempts

@@ -23,7 +23,7 @@ CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 FILES = sorted(CORPUS.glob("4.*.json"))
 NOT_YET = json.loads((CORPUS / "not-yet.json").read_text("utf-8"))
 ERROR_FIELDS = ("kind", "message", "status_code", "retryable", "retry_after", "request_id", "url", "body", "code")
-ERROR_FIELDS += ("param", "hint", "attempts")
+ERROR_FIELDS += ("param", "hint", "attempts", "context_limit", "requested_tokens")
 COMPLETION_FIELDS = ("content", "reasoning", "tool_calls", "finish_reason", "usage", "model", "id", "request_id")
 COMPLETION_FIELDS += ("refusal",)
 
@@ -106,8 +106,6 @@ def fields_of(completion: Any) -> dict[str, Any]:
 
 def fields_of_error(error: loom.errors.LLMError) -> dict[str, Any]:
     fields = {name: getattr(error, name) for name in ERROR_FIELDS}
-    for name in ("context_limit", "requested_tokens"):
-        fields[name] = getattr(error, name, None)
     return {**fields, "partial": error.partial and fields_of(error.partial)}
 
 

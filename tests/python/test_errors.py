@@ -170,13 +170,20 @@ def test_a_retry_may_succeed(server, status):
 
 @pytest.mark.parametrize(
     ("status", "fields"),
-    [(400, {}), (401, {}), (403, {}), (422, {}), (429, {"code": "insufficient_quota"}), (402, {})],
-    ids=["400", "401", "403", "422", "quota", "402"],
+    [(400, {}), (401, {}), (403, {}), (422, {}), (429, {"code": "insufficient_quota"})],
+    ids=["400", "401", "403", "422", "quota"],
 )
 def test_never_retried(server, status, fields):
     server.handler = lambda request: error_reply(status, "no", SOON, **fields)
     failure(server)
     assert len(server.chats) == 1
+
+
+def test_a_payment_is_retried_only_when_the_server_says_when(server):
+    server.script(error_reply(402, "no"))
+    assert failure(server).attempts == 1
+    server.handler = lambda request: error_reply(402, "no", SOON)
+    assert failure(server).attempts == 3
 
 
 @pytest.mark.parametrize(("retries", "requests"), [(0, 1), (1, 2), (4, 5)])

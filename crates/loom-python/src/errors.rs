@@ -18,6 +18,8 @@ fn build<'py>(py: Python<'py>, error: &LlmError) -> PyResult<Bound<'py, PyAny>> 
     fields.set_item("body", &error.body)?;
     fields.set_item("code", &error.code)?;
     fields.set_item("param", &error.param)?;
+    fields.set_item("context_limit", error.context_limit)?;
+    fields.set_item("requested_tokens", error.requested_tokens)?;
     fields.set_item("hint", &error.hint)?;
     fields.set_item("attempts", error.attempts)?;
     if let Some(partial) = &error.partial {

@@ -1,9 +1,14 @@
 //! What servers write when they refuse: some twenty shapes of body, brought to one. What it means is told by `verdict`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use crate::context::Overflow;
+use crate::echo::Echo;
 use crate::error::{ErrorKind, LlmError};
 use crate::verdict::{Verdict, classify};
+use crate::{advice, context};
 
 /// An error as the server described it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,8 +23,21 @@ pub struct ApiError {
     pub param: String,
     /// The HTTP status that the body names, if it is one.
     pub status: Option<u16>,
+    /// What else its fields say. Boxed, so that a `Result` stays small.
+    facts: Box<Facts>,
     /// The kind and whether to try again, where they are known without reading the server's words.
     pub known: Option<(ErrorKind, bool)>,
+}
+
+/// What servers say beside the usual fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Facts {
+    /// The server's name for the request.
+    request_id: String,
+    /// How long to wait.
+    wait: Option<Duration>,
+    /// The context's numbers.
+    overflow: Overflow,
 }
 
 const MAX_MESSAGE: usize = 2000;
@@ -121,16 +139,26 @@ impl ApiError {
                 .unwrap_or_default()
         };
         let mut message = text(&["message", "msg", "err", "error_msg", "error_message", "detail"]);
-        if let Some(raw) = value.pointer("/metadata/raw").and_then(Value::as_str) {
-            // OpenRouter hides the provider's own words here.
-            message = format!("{message}: {raw}");
+        // OpenRouter hides the provider's own words here, which may be JSON again; so may the message of a gateway that
+        // passes Gemini's on.
+        let raw = value.pointer("/metadata/raw").and_then(Value::as_str);
+        let cause = raw.or(Some(message.as_str())).and_then(Self::from_text).unwrap_or_default();
+        match raw {
+            Some(raw) if cause.message.is_empty() => message = format!("{message}: {raw}"),
+            Some(_) => message = format!("{message}: {}", cause.message),
+            None if !cause.message.is_empty() => message.clone_from(&cause.message),
+            None => {}
         }
         let error_code = text(&["error_code"]);
         if message.is_empty() && !error_code.is_empty() {
             message = text(&["text"]);
         }
         let code = Some(text(&["code"])).filter(|code| !code.is_empty()).unwrap_or(error_code);
-        let status = ["http_status_code", "status_code", "raw_status_code", "status", "code"]
+        let daily = daily_limit(value);
+        // Google tells a limit per day from one per minute by its name alone.
+        let known = (!daily.is_empty()).then_some((ErrorKind::Quota, false)).or(cause.known);
+        let code = [daily, cause.code, code].into_iter().find(|code| !code.is_empty());
+        let status = ["http_status_code", "status_code", "raw_status_code", "http_code", "status", "code"]
             .iter()
             .filter_map(|key| value.get(key))
             .find_map(|field| match field {
@@ -140,14 +168,29 @@ impl ApiError {
             })
             .and_then(|status| u16::try_from(status).ok())
             .filter(|status| (400..600).contains(status));
+        let error_type = Some(cause.error_type).filter(|found| !found.is_empty());
         Self {
             message: clip(&message),
-            error_type: text(&["type", "error_type", "status"]),
-            code,
+            error_type: error_type.unwrap_or_else(|| text(&["type", "error_type", "status"])),
+            code: code.unwrap_or_default(),
             param: text(&["param"]),
             status,
-            known: None,
+            facts: Box::new(Facts {
+                request_id: text(&["request_id", "requestId", "requestID"]),
+                wait: advice::in_fields(value).or(cause.facts.wait),
+                overflow: context::in_fields(value),
+            }),
+            known,
         }
+    }
+
+    /// An error that is JSON within a text.
+    fn from_text(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if !text.starts_with(['{', '[']) {
+            return None;
+        }
+        Self::from_body(&serde_json::from_str(text).ok()?)
     }
 
     fn or(mut self, other: Self) -> Self {
@@ -156,12 +199,15 @@ impl ApiError {
             (&mut self.error_type, other.error_type),
             (&mut self.code, other.code),
             (&mut self.param, other.param),
+            (&mut self.facts.request_id, other.facts.request_id),
         ] {
             if mine.is_empty() {
                 *mine = theirs;
             }
         }
         self.status = self.status.or(other.status);
+        self.facts.wait = self.facts.wait.or(other.facts.wait);
+        self.facts.overflow = self.facts.overflow.or(other.facts.overflow);
         self
     }
 
@@ -170,7 +216,7 @@ impl ApiError {
         let status = status.or(self.status);
         let verdict = match self.known {
             Some((kind, retryable)) => Verdict { kind, retryable },
-            None => classify(status, &self),
+            None => classify(status, &self, Echo::default()),
         };
         let mut said = self.message.trim().to_owned();
         if said.is_empty() {
@@ -187,6 +233,16 @@ impl ApiError {
             (false, _) => said,
         };
         let mut error = LlmError::new(verdict.kind, message).with_retryable(verdict.retryable);
+        if error.kind == ErrorKind::ContextLength {
+            let overflow = self.facts.overflow.or(context::in_text(&self.message));
+            error.context_limit = overflow.limit;
+            error.requested_tokens = overflow.requested;
+        }
+        error.retry_after =
+            self.facts.wait.or_else(|| advice::in_text(&self.message).filter(|_| verdict.retryable));
+        error.request_id = Some(self.facts.request_id)
+            .filter(|id| !id.is_empty())
+            .or_else(|| request_id_in(&self.message).map(str::to_owned));
         error.status_code = status;
         error.code = Some(self.code).filter(|code| !code.is_empty());
         error.param = Some(self.param).filter(|param| !param.is_empty());
@@ -208,6 +264,45 @@ pub fn from_http(status: u16, body: &[u8]) -> LlmError {
         error.body = Some(clip_to(&text, 64 * 1024));
     }
     error
+}
+
+/// The error as it is judged when what the server quotes from the request (`sent`, its body) is left out.
+///
+/// Only a kind that the server's words have made can change.
+pub fn without_echo(mut error: LlmError, sent: &[u8]) -> LlmError {
+    let shape = error.body.as_deref().map(|body| match serde_json::from_str::<Value>(body.trim()) {
+        Ok(value) => ApiError::from_body(&value),
+        Err(_) if is_html(body) => None,
+        Err(_) => Some(ApiError::from_message(clip(body.trim()))),
+    });
+    let Some(Some(api)) = shape else { return error };
+    let status = error.status_code.or(api.status);
+    let taken = classify(status, &api, Echo::default());
+    let meant = classify(status, &api, Echo::of(sent));
+    if error.kind == taken.kind && meant.kind != taken.kind {
+        error.kind = meant.kind;
+        error.retryable = meant.retryable;
+        (error.context_limit, error.requested_tokens) = (None, None);
+    }
+    error
+}
+
+/// Google's name of the limit that was reached, if it is one per day.
+fn daily_limit(error: &Value) -> String {
+    let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
+    let violations = details.filter_map(|detail| detail.get("violations")?.as_array()).flatten();
+    let mut limits = violations.filter_map(|violation| violation.get("quotaId")?.as_str());
+    limits.find(|limit| limit.contains("PerDay")).unwrap_or_default().to_owned()
+}
+
+/// The server's name for the request, where it stands in the sentence: one-api's "(request id: 2025…)", Ark's
+/// "Request id: 021…".
+fn request_id_in(message: &str) -> Option<&str> {
+    const LEAD: &str = "request id: ";
+    let at = message.to_ascii_lowercase().rfind(LEAD)? + LEAD.len();
+    let rest = message.get(at..)?;
+    let id = rest.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)).next()?;
+    Some(id).filter(|id| id.len() >= 3)
 }
 
 /// Whether a body is a web page.

@@ -133,6 +133,10 @@ pub struct Details {
     pub code: Option<String>,
     /// The request parameter that the server names.
     pub param: Option<String>,
+    /// For `context_length`: the tokens that the model can hold, where the server says it.
+    pub context_limit: Option<u64>,
+    /// For `context_length`: the tokens that the request comes to, where the server says it.
+    pub requested_tokens: Option<u64>,
     /// What had arrived before the failure.
     pub partial: Option<Box<Completion>>,
     /// What to do about it.
@@ -155,6 +159,8 @@ impl LlmError {
             body: None,
             code: None,
             param: None,
+            context_limit: None,
+            requested_tokens: None,
             partial: None,
             hint: None,
             attempts: 0,

@@ -13,10 +13,13 @@
 //! | [`error`], [`api_error`] | the kinds of failure; the error bodies of servers |
 //! | [`ledger`] | a record of each leniency that was used |
 
+pub mod advice;
 pub mod answer;
 pub mod api_error;
 mod arguments;
 pub mod chunk;
+mod context;
+mod echo;
 pub mod error;
 pub mod event;
 pub mod fold;
@@ -28,7 +31,9 @@ pub mod request;
 pub mod sse;
 pub mod tool;
 mod verdict;
+mod wordings;
 
+pub use echo::Echo;
 pub use error::{ErrorKind, LlmError};
 pub use event::{Completion, Event, Finish, FinishReason, Usage};
 pub use ledger::{LedgerEntry, Rule};

@@ -2,9 +2,12 @@
 //!
 //! Fields come before words: a code is looked up in a table first, texts are searched only after that. Words in the
 //! body outrank the HTTP status where they say quota, context, filter or auth, since servers send those with any status.
+//! What the server only quotes from the request says nothing about it ([`Echo`]).
 
 use crate::api_error::ApiError;
+use crate::echo::Echo;
 use crate::error::ErrorKind;
+use crate::wordings::{BY_CODE, BY_WORDS, CLIENT_MISTAKES, LOADING, NEVER_FITS};
 
 /// What a refusal means for the caller.
 pub(crate) struct Verdict {
@@ -14,192 +17,13 @@ pub(crate) struct Verdict {
     pub(crate) retryable: bool,
 }
 
-/// Codes and types that mean one thing wherever they appear. Sources: section 2 and cases 114–134 of the wire notes.
-const BY_CODE: &[(ErrorKind, &[&str])] = &[
-    (
-        ErrorKind::Quota,
-        &[
-            "insufficient_quota",
-            "exceeded_current_quota_error",
-            "insufficient_user_quota",
-            "pre_consume_token_quota_failed",
-            "quotaexceeded",
-            "setlimitexceeded",
-            "accountoverdueerror",
-            "arrearage",
-            "billing_not_active",
-            "billing_hard_limit_reached",
-            "1113",
-            "1304",
-            "1308",
-        ],
-    ),
-    (
-        ErrorKind::ContextLength,
-        &[
-            "context_length_exceeded",
-            "exceed_context_size_error",
-            "string_above_max_length",
-            "model_context_window_exceeded",
-            "1261",
-            "40303",
-            "3051",
-        ],
-    ),
-    (
-        ErrorKind::ContentFilter,
-        &[
-            "content_filter",
-            "content_policy_violation",
-            "data_inspection_failed",
-            "datainspectionfailed",
-            "sensitive_words_detected",
-            "responsibleaipolicyviolation",
-            "1301",
-        ],
-    ),
-    (
-        ErrorKind::Auth,
-        &[
-            "invalid_api_key",
-            "authentication_error",
-            "invalid_authentication_error",
-            "authenticationerror",
-            "api_key_invalid",
-            // LiteLLM without a database, for any key but the master's.
-            "no_db_connection",
-            "1000",
-            "1001",
-            "1002",
-            "1003",
-            "1004",
-        ],
-    ),
-    (
-        ErrorKind::NotFound,
-        &["model_not_found", "deploymentnotfound", "modelnotopen", "1211", "20012", "40301", "1500"],
-    ),
-    (
-        ErrorKind::Overloaded,
-        &[
-            "server_overloaded",
-            "serveroverloaded",
-            "overloaded",
-            "overloaded_error",
-            "engine_overloaded_error",
-            "capacity_exceeded",
-            "unavailable_error",
-            "insufficient_system_resource",
-            "1305",
-        ],
-    ),
-    (
-        ErrorKind::RateLimit,
-        &["rate_limit_exceeded", "rate_limit_reached_error", "rate_limit_error", "1302", "1303"],
-    ),
-    (ErrorKind::Server, &["network_error", "1234", "50001"]),
-];
-
-/// Words in a message that mean one thing wherever they appear, in lower case.
-const BY_WORDS: &[(ErrorKind, &[&str])] = &[
-    (
-        ErrorKind::Quota,
-        &[
-            "insufficient_quota",
-            "insufficient balance",
-            "quota is not enough",
-            "额度已用尽",
-            "额度不足",
-            "余额不足",
-            "arrearage",
-            "exceeded your current quota",
-        ],
-    ),
-    (
-        ErrorKind::ContextLength,
-        &[
-            "maximum context length",
-            "context length of only",
-            "longer than the model's context length",
-            "exceeds the available context",
-            "exceeds the maximum context",
-            "exceeds the model's available context",
-            "exceeds the model's maximum context",
-            "exceeded model token limit",
-            "input token length too long",
-            "must be smaller than the model context length",
-            "prompt is too long",
-            "too large for model with",
-            "token limit reached",
-            "input is too long",
-            "range of input length",
-            "context window exceeded",
-            "contextwindowexceeded",
-            "tokens + `max_new_tokens` must be <=",
-            "reduce the length of the",
-        ],
-    ),
-    (
-        ErrorKind::ContentFilter,
-        &[
-            "content management policy",
-            "considered high risk",
-            "sensitivecontentdetected",
-            "flagged for moderation",
-            "requires moderation",
-        ],
-    ),
-    (
-        ErrorKind::Auth,
-        &[
-            "incorrect api key",
-            "invalid api key",
-            "api key not valid",
-            "invalid token",
-            "无效的令牌",
-            "未提供令牌",
-            "令牌已过期",
-            "authentication fails",
-        ],
-    ),
-    (
-        ErrorKind::NotFound,
-        &[
-            "无可用渠道",
-            "is not a valid model id",
-            "invalid model name",
-            "model does not exist",
-            "the supported api model names are",
-            "try pulling it first",
-            // transformers serve.
-            "server is pinned to",
-        ],
-    ),
-];
-
-/// A 500 with one of these is the client's mistake: repeating it cannot help.
-const CLIENT_MISTAKES: &[&str] = &[
-    "jinja",
-    "raise_exception",
-    "roles must alternate",
-    "mmproj",
-    "too large to process",
-    "no user query found",
-    "validation error",
-    "'type': 'missing'",
-    "'type': 'value_error'",
-    "input_value",
-    "not supported - hint",
-    "tools param requires",
-    "cannot use both",
-    "not found in tools",
-];
-
 /// The verdict on an error that came with this status, or inside a 200 (`None`).
-pub(crate) fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
+pub(crate) fn classify(status: Option<u16>, api: &ApiError, echo: Echo<'_>) -> Verdict {
     let code = api.code.to_lowercase();
     let error_type = api.error_type.to_lowercase();
-    let message = api.message.to_lowercase();
+    // Keeps the places of what is not ASCII, and Chinese has no cases.
+    let message = api.message.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| echo.says(&message, word));
     let by_code = BY_CODE.iter().find_map(|(kind, codes)| {
         // Numeric business codes count only as codes; a type is always a word.
         codes.iter().any(|known| *known == code || *known == error_type).then_some(*kind)
@@ -213,11 +37,7 @@ pub(crate) fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
         "invalidendpointormodel" => Some(ErrorKind::NotFound),
         _ => None,
     });
-    let by_words = || {
-        BY_WORDS
-            .iter()
-            .find_map(|(kind, words)| words.iter().any(|word| message.contains(word)).then_some(*kind))
-    };
+    let by_words = || BY_WORDS.iter().find_map(|(kind, words)| says(words).then_some(*kind));
     let certain = by_code
         .filter(|kind| *kind != ErrorKind::Auth || status != Some(403))
         .or_else(|| by_dotted.filter(|_| !code.contains("quota") || code.starts_with("throttling.rate")))
@@ -229,10 +49,11 @@ pub(crate) fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
     }
     if let Some(kind) = certain {
         // What is too large stays too large, also where it is called a rate limit (Groq's tokens per minute).
-        return Verdict { kind, retryable: kind.retryable() && status != Some(413) };
+        let fits = status != Some(413) && !says(NEVER_FITS);
+        return Verdict { kind, retryable: kind.retryable() && fits };
     }
     // new-api answers invalid requests with 500.
-    let is_mistake = code == "invalid_request" || CLIENT_MISTAKES.iter().any(|word| message.contains(word));
+    let is_mistake = code == "invalid_request" || says(CLIENT_MISTAKES);
     match status {
         Some(401) => retryable(ErrorKind::Auth),
         Some(402 | 412) => retryable(ErrorKind::Quota),
@@ -248,8 +69,11 @@ pub(crate) fn classify(status: Option<u16>, api: &ApiError) -> Verdict {
         Some(429) if message.contains("overloaded") || error_type.contains("overloaded") => {
             retryable(ErrorKind::Overloaded)
         }
+        Some(429) if says(NEVER_FITS) => Verdict { kind: ErrorKind::RateLimit, retryable: false },
         Some(429) => retryable(ErrorKind::RateLimit),
         Some(498 | 503 | 529) => retryable(ErrorKind::Overloaded),
+        // Ollama and gateways say so with 500 as well.
+        Some(500..=599) if says(LOADING) => retryable(ErrorKind::Overloaded),
         Some(501) => retryable(ErrorKind::BadRequest),
         // LM Studio, and gateways that answer 400 where others answer 404.
         Some(400) if is_unknown_model(&message) => retryable(ErrorKind::NotFound),

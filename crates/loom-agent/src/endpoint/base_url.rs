@@ -87,6 +87,11 @@ impl BaseUrl {
         self.url.origin() == other.url.origin()
     }
 
+    /// The port, the scheme's own included.
+    pub fn port(&self) -> Option<u16> {
+        self.url.port_or_known_default()
+    }
+
     /// The host's name.
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()

@@ -1,5 +1,6 @@
 //! One origin: its URL, credentials, headers, clocks and retries. Requests go in, response bytes come out.
 
+mod advice;
 mod base_url;
 mod clocks;
 mod credential;
@@ -348,14 +349,8 @@ impl Answer {
             }
         }
         let mut error = api_error::from_http(self.response.status().as_u16(), &body);
-        let (should_retry, retry_after) =
-            retry::advice(self.response.headers(), std::time::SystemTime::now());
-        // The server's word counts, but no waiting refills an account.
-        if error.kind != loom_wire::ErrorKind::Quota {
-            error.retryable = should_retry.unwrap_or(error.retryable);
-        }
-        error.retry_after = retry_after;
-        error.request_id = self.request_id.take();
+        advice::apply(&mut error, self.response.headers(), std::time::SystemTime::now());
+        error.request_id = self.request_id.take().or(error.request_id.take());
         error.url = Some(self.url.clone());
         error
     }

@@ -1,9 +1,8 @@
 //! When a failed call is repeated, and after what wait. The rules are openai-python's, so that users find what they know.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use loom_wire::LlmError;
-use reqwest::header::HeaderMap;
 
 /// The longest wait that a server may ask for; one that asks for more is not asked again.
 const LONGEST_ADVICE: Duration = Duration::from_secs(120);
@@ -39,50 +38,10 @@ impl Retries {
     }
 }
 
-/// What the headers of a refusal say about trying again.
-pub(crate) fn advice(headers: &HeaderMap, now: SystemTime) -> (Option<bool>, Option<Duration>) {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let should = match text("x-should-retry") {
-        Some("true") => Some(true),
-        Some("false") => Some(false),
-        _ => None,
-    };
-    let from_number = |text: &str, unit: f64| {
-        let number: f64 = text.parse().ok()?;
-        Duration::try_from_secs_f64(number * unit).ok()
-    };
-    let after = text("retry-after-ms")
-        .and_then(|text| from_number(text, 0.001))
-        .or_else(|| text("retry-after").and_then(|text| from_number(text, 1.0)))
-        .or_else(|| {
-            let date = httpdate::parse_http_date(text("retry-after")?).ok()?;
-            date.duration_since(now).ok()
-        });
-    (should, after)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use loom_wire::ErrorKind;
-    use reqwest::header::HeaderValue;
-
-    fn after(name: &'static str, value: &str) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, HeaderValue::from_str(value).unwrap());
-        advice(&headers, SystemTime::UNIX_EPOCH).1
-    }
-
-    #[test]
-    fn every_form_of_advice() {
-        assert_eq!(after("retry-after", "7"), Some(Duration::from_secs(7)));
-        assert_eq!(after("retry-after", "1.5"), Some(Duration::from_millis(1500)));
-        assert_eq!(after("retry-after-ms", "1200"), Some(Duration::from_millis(1200)));
-        assert_eq!(after("retry-after", "Thu, 01 Jan 1970 00:00:30 GMT"), Some(Duration::from_secs(30)));
-        for garbage in ["soon", "-3", "NaN", "1e400", ""] {
-            assert_eq!(after("retry-after", garbage), None, "{garbage}");
-        }
-    }
 
     #[test]
     fn waits_grow_and_end() {

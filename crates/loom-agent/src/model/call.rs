@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use loom_wire::answer::{AnswerDecoder, End, Limits};
 use loom_wire::request::{self, Spelling};
-use loom_wire::{ErrorKind, Event, LlmError, Request, Rule};
+use loom_wire::{ErrorKind, Event, LlmError, Request, Rule, api_error};
 
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Answer, BaseUrl, Clocks};
 use crate::model::adapt;
-use crate::model::hints::explained;
+use crate::model::hints::{Asked, explained};
 use crate::model::path::{is_wrong_path, path_error};
 use crate::model::unified::Inner;
 
@@ -107,9 +107,16 @@ impl Call {
                     State::Over
                 }
                 Ok(reading) => State::Reading(reading),
-                Err(error) => State::Failed(self.llm.endpoint.scrub(error)),
+                Err(error) => State::Failed(self.judged(error)),
             };
         }
+    }
+
+    /// An error of an answer under way, as it is told: by the server's own words, and without the key.
+    fn judged(&self, error: LlmError) -> LlmError {
+        let model = self.model.clone().or_else(|| self.llm.known_model()).unwrap_or_default();
+        let sent = self.encode(&model, &self.llm.spelling()).unwrap_or_default();
+        self.llm.endpoint.scrub(api_error::without_echo(error, &sent))
     }
 
     /// Sends the request, again where that may help, until the first payload has arrived.
@@ -137,7 +144,7 @@ impl Call {
         loop {
             attempts += 1;
             let body = self.encode(&model, &spelling)?;
-            let mut error = match self.attempt(&base, body, &changes, attempts).await {
+            let mut error = match self.attempt(&base, body.clone(), &changes, attempts).await {
                 Ok(reading) => {
                     // Only what has helped is remembered.
                     for lesson in new_lessons {
@@ -148,7 +155,7 @@ impl Call {
                     }
                     return Ok(reading);
                 }
-                Err(error) => self.llm.endpoint.scrub(error),
+                Err(error) => self.llm.endpoint.scrub(api_error::without_echo(error, &body)),
             };
             error.attempts = attempts;
             self.decoded.clear();
@@ -179,7 +186,7 @@ impl Call {
                 let served = match self.llm.discover_model(&self.clocks).await {
                     Ok(served) => served,
                     Err(listing) => {
-                        let mut error = explained(error, &self.llm);
+                        let mut error = explained(error, &self.asked(&model));
                         if listing.kind == ErrorKind::Config {
                             error.hint = Some(listing.message.clone());
                         }
@@ -192,14 +199,18 @@ impl Call {
             }
             failures += 1;
             let Some(wait) = self.llm.endpoint.retries.wait(&error, failures) else {
-                return Err(explained(error, &self.llm));
+                return Err(explained(error, &self.asked(&model)));
             };
             if self.clocks.left().is_some_and(|left| left <= wait) {
-                return Err(explained(error, &self.llm));
+                return Err(explained(error, &self.asked(&model)));
             }
             tracing::info!(target: "loom", attempt = attempts, wait_s = wait.as_secs_f64(), kind = %error.kind, "retrying");
             tokio::time::sleep(wait).await;
         }
+    }
+
+    fn asked<'a>(&'a self, model: &'a str) -> Asked<'a> {
+        Asked { llm: &self.llm, model, request: Some(&self.request) }
     }
 
     fn encode(&self, model: &str, spelling: &Spelling) -> Result<Bytes, LlmError> {

@@ -1,61 +1,193 @@
-//! What to do about a refusal: hints for people.
+//! What to do about a failure: a sentence for people, chosen from rows of data.
+//!
+//! A row says by which facts it is recognised; the first that fits counts. What stands in braces is filled in.
 
-use loom_wire::{ErrorKind, LlmError};
+use loom_wire::{ErrorKind, LlmError, Request, Role};
 
 use crate::model::path::is_wrong_path;
+use crate::model::provider;
 use crate::model::unified::Inner;
 
-/// Words of a refusal → what to do. The first row whose words all stand in it counts.
-const HINTS: &[(&[&str], &str)] = &[
-    (
-        &["enable-auto-tool-choice"],
-        "this vLLM was started without tool calling: vllm serve MODEL --enable-auto-tool-choice --tool-call-parser hermes",
-    ),
-    (&["requires --tool-call-parser"], "start vLLM with --tool-call-parser (such as hermes) to force tools"),
-    (&["--tool-call-parser"], "start the server with --tool-call-parser to use tools"),
-    (&["requires --jinja"], "start llama-server with --jinja to use tools"),
-    (
-        &["does not support tools"],
-        "this model has no tools: choose one that has (`ollama show MODEL` lists the capabilities)",
-    ),
-    (&["try pulling it first"], "pull the model first: ollama pull MODEL"),
-    (&["mmproj"], "this model has no image input here: start llama-server with --mmproj"),
+struct Row {
+    /// All of these hold.
+    when: &'static [Fact],
+    hint: &'static str,
+}
+
+/// Something that is true of a failure.
+enum Fact {
+    Kind(ErrorKind),
+    Status(u16),
+    /// Stands in the server's sentence, in lower case.
+    Says(&'static str),
+    /// This kind of server answers there, by the provider's name: as the user said, or by its usual port.
+    At(&'static str),
+    /// The path is missing and not the model.
+    WrongPath,
+    /// A tool's result was sent.
+    ToolResultSent,
+    KeySent,
+    /// The provider has variables for a key, and none was used.
+    KeyInVariables,
+}
+
+use Fact::{At, KeyInVariables, KeySent, Kind, Says, Status, ToolResultSent, WrongPath};
+
+const ROWS: &[Row] = &[
+    // Tools: vLLM, LMDeploy, llama.cpp, Ollama, Xinference.
+    Row {
+        when: &[Says("enable-auto-tool-choice")],
+        hint: "this vLLM was started without tool calling: vllm serve {model} --enable-auto-tool-choice --tool-call-parser hermes (the parser depends on the model)",
+    },
+    Row {
+        when: &[Says("requires --tool-call-parser")],
+        hint: "to force tools, start vLLM with a parser: vllm serve {model} --enable-auto-tool-choice --tool-call-parser hermes (it depends on the model)",
+    },
+    Row {
+        when: &[Says("--tool-call-parser")],
+        hint: "start the server with --tool-call-parser to use tools",
+    },
+    Row { when: &[Says("requires --jinja")], hint: "start llama-server with --jinja to use tools" },
+    Row {
+        when: &[Says("does not support tools"), At("ollama")],
+        hint: "{model} has no tools: choose one that has (`ollama show {model}` lists the capabilities)",
+    },
+    Row {
+        when: &[Says("does not support tools")],
+        hint: "{model} has no tools here: choose one that has (on Ollama, `ollama show {model}` lists the capabilities)",
+    },
+    Row {
+        when: &[Says("only {"), Says("support tool calls")],
+        hint: "Xinference calls tools only with the models that the message lists: launch one of those, or leave the tools out",
+    },
+    Row {
+        when: &[Kind(ErrorKind::Server), Status(500), Says("internal server error"), ToolResultSent],
+        hint: "the server does not say why; its log does. A tool's result was sent: FastChat answers so, since it does not know the role `tool`",
+    },
+    Row {
+        when: &[Kind(ErrorKind::Server), Status(500), Says("internal server error")],
+        hint: "the server does not say why; its log does",
+    },
+    // The model.
+    Row { when: &[Says("try pulling it first")], hint: "pull the model first: ollama pull {model}" },
+    Row {
+        when: &[Kind(ErrorKind::NotFound), Says("model"), Says("not found"), At("ollama")],
+        hint: "pull the model first: ollama pull {model}",
+    },
+    Row {
+        when: &[Kind(ErrorKind::NotFound), Says("model"), At("lmstudio")],
+        hint: "download the model in LM Studio or with `lms get {model}`; `loom models` lists what is there",
+    },
+    Row {
+        when: &[Kind(ErrorKind::NotFound), Says("does not exist"), At("vllm")],
+        hint: "`loom models` lists what the endpoint serves; on vLLM the name is the one that --served-model-name gives",
+    },
+    Row {
+        when: &[Says("mmproj")],
+        hint: "this model has no image input here: start llama-server with --mmproj",
+    },
+    // The path. A web page and LM Studio's wrong path have hints of their own where they are read.
+    Row {
+        when: &[Kind(ErrorKind::NotFound), WrongPath],
+        hint: "the server has no such path: is the base URL right, `/v1` included?",
+    },
+    Row { when: &[Kind(ErrorKind::NotFound)], hint: "`loom models` lists what the endpoint serves" },
+    // The key.
+    Row { when: &[Kind(ErrorKind::Auth), KeySent], hint: "the key that was given is not valid at {origin}" },
+    Row {
+        when: &[Kind(ErrorKind::Auth), KeyInVariables],
+        hint: "no key was sent: give one as api_key. A key in {variables} is used only for {provider}'s own address or one that the environment names",
+    },
+    Row { when: &[Kind(ErrorKind::Auth)], hint: "no key was sent: give one as api_key" },
+    Row {
+        when: &[Kind(ErrorKind::Permission), Says("just a moment")],
+        hint: "a bot check stands before the endpoint: is the base URL the API's own address, and not the website's?",
+    },
+    // The context.
+    Row {
+        when: &[Kind(ErrorKind::ContextLength), Says("available context size")],
+        hint: "shorten the conversation, or start llama-server with a larger context: -c TOKENS",
+    },
+    Row {
+        when: &[Kind(ErrorKind::ContextLength), Says("loaded with context length")],
+        hint: "shorten the conversation, or load the model in LM Studio with a larger context",
+    },
+    Row {
+        when: &[Kind(ErrorKind::ContextLength), At("ollama")],
+        hint: "shorten the conversation, or give Ollama a larger context: OLLAMA_CONTEXT_LENGTH=TOKENS ollama serve",
+    },
+    Row {
+        when: &[Kind(ErrorKind::ContextLength), At("vllm")],
+        hint: "shorten the conversation or lower max_tokens, or start vLLM with a larger --max-model-len",
+    },
+    Row {
+        when: &[Kind(ErrorKind::ContextLength)],
+        hint: "shorten the conversation, or use a model or server setting with a larger context",
+    },
+    // Limits.
+    Row {
+        when: &[Kind(ErrorKind::Quota)],
+        hint: "waiting does not help: check the account's balance or plan",
+    },
+    Row {
+        when: &[Kind(ErrorKind::RateLimit), Says("request too large")],
+        hint: "this request alone is more than the account may send in a minute: shorten it, or raise the account's limit",
+    },
+    Row {
+        when: &[Status(413), Says("web page")],
+        hint: "a proxy in front of the server takes no body of this size (in nginx: client_max_body_size); are the images smaller as files?",
+    },
 ];
 
+/// What is known about a failed call besides its error.
+pub(crate) struct Asked<'a> {
+    pub(crate) llm: &'a Inner,
+    /// The model that was asked for; empty if it is not known yet.
+    pub(crate) model: &'a str,
+    /// The request; `None` for a question about the endpoint itself.
+    pub(crate) request: Option<&'a Request>,
+}
+
 /// Adds what to do, where that is known.
-pub(crate) fn explained(mut error: LlmError, llm: &Inner) -> LlmError {
-    if error.hint.is_some() {
-        return error;
+pub(crate) fn explained(mut error: LlmError, asked: &Asked<'_>) -> LlmError {
+    if error.hint.is_none() {
+        let row = ROWS.iter().find(|row| row.when.iter().all(|fact| asked.has(fact, &error)));
+        error.hint = row.map(|row| asked.fill(row.hint));
     }
-    let said = error.message.to_lowercase();
-    let known = HINTS.iter().find(|(words, _)| words.iter().all(|word| said.contains(word)));
-    error.hint = match (known, error.kind) {
-        (Some((_, hint)), _) => Some((*hint).to_owned()),
-        (None, ErrorKind::Auth) => Some(auth_hint(llm)),
-        (None, ErrorKind::NotFound) if is_wrong_path(&error) => {
-            Some("the server has no such path: is the base URL right, `/v1` included?".to_owned())
-        }
-        (None, ErrorKind::NotFound) => Some("`loom models` lists what the endpoint serves".to_owned()),
-        (None, ErrorKind::ContextLength) => {
-            Some("shorten the conversation, or use a model or server setting with a larger context".to_owned())
-        }
-        (None, ErrorKind::Quota) => Some("waiting does not help: check the account's balance or plan".to_owned()),
-        (None, ErrorKind::Server) if error.status_code == Some(500) && said.contains("internal server error") => {
-            Some("the server does not say why; its log does. FastChat answers so when it does not know a message's role".to_owned())
-        }
-        _ => None,
-    };
     error
 }
 
-fn auth_hint(llm: &Inner) -> String {
-    let variables = llm.provider.key_env.join(" or ");
-    match (llm.endpoint.has_key(), variables.is_empty()) {
-        (true, _) => format!("the key that was given is not valid at {}", llm.endpoint.base_url().origin()),
-        (false, true) => "no key was sent: give one as api_key".to_owned(),
-        (false, false) => format!(
-            "no key was sent: give one as api_key. A key in {variables} is used only for {}'s own address or one that the environment names",
-            llm.provider.name
-        ),
+impl Asked<'_> {
+    fn has(&self, fact: &Fact, error: &LlmError) -> bool {
+        match fact {
+            Kind(kind) => error.kind == *kind,
+            Status(status) => error.status_code == Some(*status),
+            Says(words) => error.message.to_ascii_lowercase().contains(words),
+            At(name) => self.is_at(name),
+            WrongPath => is_wrong_path(error),
+            ToolResultSent => self
+                .request
+                .is_some_and(|request| request.messages.iter().any(|message| message.role == Role::Tool)),
+            KeySent => self.llm.endpoint.has_key(),
+            KeyInVariables => !self.llm.provider.key_env.is_empty(),
+        }
+    }
+
+    fn is_at(&self, name: &str) -> bool {
+        let base = self.llm.endpoint.base_url();
+        self.llm.provider.name == name || provider::usually_at(base.port()).any(|known| known.name == name)
+    }
+
+    fn fill(&self, hint: &str) -> String {
+        let model = if self.model.is_empty() { "MODEL" } else { self.model };
+        let provider = &self.llm.provider;
+        [
+            ("{model}", model),
+            ("{origin}", &self.llm.endpoint.base_url().origin()),
+            ("{variables}", &provider.key_env.join(" or ")),
+            ("{provider}", &provider.name),
+        ]
+        .into_iter()
+        .fold(hint.to_owned(), |text, (place, value)| text.replace(place, value))
     }
 }

@@ -112,6 +112,14 @@ pub fn find(name: &str) -> Option<Provider> {
     added.values().find(is_it).or_else(|| builtin().iter().find(is_it)).cloned()
 }
 
+/// The servers whose usual port this is.
+pub(crate) fn usually_at(port: Option<u16>) -> impl Iterator<Item = &'static Provider> {
+    builtin().iter().filter(move |provider| {
+        let own = provider.base_url.as_deref().filter(|_| provider.local);
+        port.is_some() && own.and_then(|url| crate::endpoint::BaseUrl::parse(url).ok()?.port()) == port
+    })
+}
+
 /// The error for a name that nothing has, with the nearest that something has.
 pub fn unknown(name: &str, configured: &[String]) -> LlmError {
     let added: Vec<String> = ADDED.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();

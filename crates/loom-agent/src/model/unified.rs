@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::endpoint::{Clocks, Endpoint};
 use crate::model::call::Call;
-use crate::model::hints::explained;
+use crate::model::hints::{Asked, explained};
 use crate::model::llm::{EventStream, Llm, collect};
 use crate::model::provider::Provider;
 use crate::model::settings::LlmSettings;
@@ -112,7 +112,7 @@ impl Inner {
         }
     }
 
-    fn known_model(&self) -> Option<String> {
+    pub(crate) fn known_model(&self) -> Option<String> {
         let found = || self.found_model.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.model.clone().or_else(found).or_else(|| self.provider.default_model.clone())
     }
@@ -125,7 +125,7 @@ impl Inner {
     /// Asks the endpoint what it serves and takes the only model there is.
     pub(crate) async fn discover_model(&self, clocks: &Clocks) -> Result<String, LlmError> {
         let ids = self.endpoint.models_within(clocks).await.map_err(|error| {
-            let mut error = explained(error, self);
+            let mut error = explained(error, &Asked { llm: self, model: "", request: None });
             error.message = format!(
                 "no model was given, and the endpoint's list of models cannot be had: {}",
                 error.message

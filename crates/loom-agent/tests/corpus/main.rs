@@ -169,6 +169,7 @@ families! {
     whole_answers: "4.5-whole.json",
     models: "4.6-models.json",
     http_errors: "4.7-http-errors.json",
+    wordings: "4.7-wordings.json",
     requests: "4.8-requests.json",
 }
 

@@ -120,6 +120,8 @@ pub(crate) fn error_value(error: &loom::LlmError) -> Value {
         "body": error.body,
         "code": error.code,
         "param": error.param,
+        "context_limit": error.context_limit,
+        "requested_tokens": error.requested_tokens,
         "partial": error.partial.as_deref().map(completion_value),
         "hint": error.hint,
         "attempts": error.attempts,
