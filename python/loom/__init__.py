@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _import_hook, errors
+from . import _import_hook, auth, errors
 from ._agent import Agent, agent
 from ._llm import BaseLLM, UnifiedLLM, preset
 from ._loom import Completion, Message, ToolCall, Usage, __version__, providers
@@ -32,6 +32,7 @@ __all__ = [
     "Usage",
     "__version__",
     "agent",
+    "auth",
     "providers",
     "register_provider",
     "tool",

@@ -45,7 +45,7 @@ class Agent:
         name: str = "assistant",
         llm: Any = None,
         *,
-        api_key: str | None = None,
+        api_key: Any = None,
         base_url: str | None = None,
         model: str | None = None,
         system_prompt: str | None = None,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from . import _loom
+from .auth import resolve as _resolve_auth
 from .errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from ._timeout import Timeout
+    from .auth import Key
 
 
 class BaseLLM:
@@ -96,8 +98,10 @@ class UnifiedLLM(BaseLLM):
     Args:
         provider: ``"custom"``, ``"openai"``, ``"deepseek"``, … (``loom.providers()`` lists them), one that was
             registered, or an endpoint of ``loom.toml``. Default: ``"custom"`` with a ``base_url``, else ``"openai"``.
-        api_key: the key. Default: the provider's environment variable, but only for the provider's own address or
-            one that the environment names. Without a key no ``Authorization`` header is sent.
+        api_key: the key; a function that returns it (sync or async), or ``(key, seconds)`` if it may be kept that
+            long; or a ``Command``, ``OAuth2`` or ``Keys`` of ``loom.auth``. Default: the provider's environment
+            variable, but only for the provider's own address or one that the environment names. Without a key no
+            ``Authorization`` header is sent.
         base_url: such as ``"http://localhost:8000/v1"``. Default: the provider's.
         model: the model's name. Default: the provider's, or the one model that the endpoint serves.
         temperature: sampling temperature.
@@ -107,6 +111,10 @@ class UnifiedLLM(BaseLLM):
         default_headers: headers of each request; ``None`` as a value removes one that would be sent otherwise.
         default_query: query parameters of each request.
         extra_body: fields of each request's body; they win over Loom's own.
+        auth: how the key is shown, such as ``loom.auth.Header("x-api-key")``. Default: as the provider wants it, else
+            ``Authorization: Bearer``.
+        sign: a function (sync or async) that is called as ``sign(method, url, headers, body)`` for each request and
+            returns a dict of headers to add, for gateways that want a signature.
         **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
 
     Raises:
@@ -116,7 +124,7 @@ class UnifiedLLM(BaseLLM):
     def __init__(
         self,
         provider: str | None = None,
-        api_key: str | None = None,
+        api_key: Key | None = None,
         base_url: str | None = None,
         model: str | None = None,
         *,
@@ -127,18 +135,23 @@ class UnifiedLLM(BaseLLM):
         default_headers: Mapping[str, str | None] | None = None,
         default_query: Mapping[str, Any] | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        auth: Any = None,
+        sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
         **params: Any,
     ) -> None:
-        for name, value in (("provider", provider), ("api_key", api_key), ("base_url", base_url), ("model", model)):
+        for name, value in (("provider", provider), ("base_url", base_url), ("model", model)):
             if value is not None and not isinstance(value, str):
                 raise ConfigurationError(f"{name} is a str, not {type(value).__name__}")
         if max_retries is not None and (not isinstance(max_retries, int) or not 0 <= max_retries < 2**32):
             raise ConfigurationError(f"max_retries is a whole number from 0, not {max_retries!r}")
+        if sign is not None and not callable(sign):
+            raise ConfigurationError(f"sign is a function, not {type(sign).__name__}")
+        form, key = _resolve_auth(auth, api_key)
         params["temperature"] = temperature
         params["max_tokens"] = max_tokens
         self._native = _loom.Llm(
             provider=provider,
-            api_key=api_key,
+            api_key=key,
             base_url=base_url,
             model=model,
             timeout=timeout,
@@ -147,6 +160,8 @@ class UnifiedLLM(BaseLLM):
             default_query=None if default_query is None else dict(default_query),
             extra_body=None if extra_body is None else dict(extra_body),
             params=params,
+            auth=form,
+            sign=sign,
         )
 
     @property
@@ -229,7 +244,7 @@ _PRESETS: dict[str, type[UnifiedLLM]] = {}
 
 
 def _make_preset(name: str, provider: str, title: str) -> type[UnifiedLLM]:
-    def __init__(self: UnifiedLLM, api_key: str | None = None, model: str | None = None, **settings: Any) -> None:
+    def __init__(self: UnifiedLLM, api_key: Key | None = None, model: str | None = None, **settings: Any) -> None:
         UnifiedLLM.__init__(self, provider, api_key, model=model, **settings)
 
     doc = f"``UnifiedLLM`` for {title}: ``UnifiedLLM(provider={provider!r}, …)``."

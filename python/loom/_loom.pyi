@@ -211,7 +211,7 @@ class Llm:
     def __new__(
         cls,
         provider: str | None = None,
-        api_key: str | None = None,
+        api_key: Any = None,
         base_url: str | None = None,
         model: str | None = None,
         timeout: Any = None,
@@ -220,6 +220,8 @@ class Llm:
         default_query: dict[str, Any] | None = None,
         extra_body: dict[str, Any] | None = None,
         params: dict[str, Any] | None = None,
+        auth: Any = None,
+        sign: Any = None,
     ) -> Llm: ...
     @property
     def model_name(self) -> str: ...

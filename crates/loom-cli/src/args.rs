@@ -116,6 +116,10 @@ pub(crate) struct Options {
     /// variables name] [default: the provider's own variable]
     #[arg(long, value_name = "KEY", help_heading = CONNECTION)]
     pub(crate) api_key: Option<String>,
+    /// How the key is shown: bearer, header:NAME, query:NAME, basic:USER (the key is the password), basic (the key is
+    /// USER:PASSWORD) or none [env: LOOM_AUTH] [default: as the provider wants it, else bearer]
+    #[arg(long, value_name = "FORM", help_heading = CONNECTION)]
+    pub(crate) auth: Option<String>,
     /// The model [env: LOOM_MODEL] [default: the provider's, or the one that the endpoint serves]
     #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
     pub(crate) model: Option<String>,

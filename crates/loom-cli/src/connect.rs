@@ -7,8 +7,7 @@
 
 use std::path::PathBuf;
 
-use loom::endpoint::BaseUrl;
-use loom::model::config::key_from_command;
+use loom::endpoint::{Auth, BaseUrl, Key};
 use loom::{Config, ErrorKind, LlmError, LlmSettings, UnifiedLlm};
 use serde_json::Value;
 
@@ -105,6 +104,9 @@ impl Connection {
         if let Some(model) = options.model.or_else(|| env("LOOM_MODEL")) {
             settings = settings.model(model);
         }
+        if let Some(auth) = options.auth.or_else(|| env("LOOM_AUTH")) {
+            settings = settings.auth(auth_itself(&auth)?);
+        }
         for header in &options.header {
             let (name, value) = header_pair(header)?;
             settings = settings.header(name, value);
@@ -177,9 +179,7 @@ impl Connection {
     /// The LLM, or a friendly word when nothing at all is configured.
     pub(crate) fn llm(&self) -> Result<UnifiedLlm, Failure> {
         let llm = self.settings.clone().build()?;
-        let home = llm.provider().base_url.as_deref().and_then(|url| BaseUrl::parse(url).ok());
-        let at_home = home.is_some_and(|home| home.same_origin(llm.endpoint().base_url()));
-        if self.nowhere && at_home && !llm.endpoint().has_key() && !self.has_headers {
+        if self.nowhere && llm.at_home() && !llm.endpoint().has_key() && !self.has_headers {
             let file = match &self.unchosen {
                 None => "name endpoints in loom.toml".to_owned(),
                 Some((path, names)) => {
@@ -230,16 +230,33 @@ fn known_endpoint(name: &str, config: Option<&Config>) -> Result<(), Failure> {
 }
 
 /// A key as `--api-key` takes it: itself, `env:NAME` or `cmd:COMMAND`. No error repeats it.
-fn key_itself(given: &str, env: Env<'_>) -> Result<String, Failure> {
+fn key_itself(given: &str, env: Env<'_>) -> Result<Key, Failure> {
     if let Some(name) = given.strip_prefix("env:") {
-        return env(name.trim()).ok_or_else(|| {
+        return env(name.trim()).map(Key::from).ok_or_else(|| {
             Failure::usage(format!("the variable {name}, which shall hold the API key, is not set"))
         });
     }
-    match given.strip_prefix("cmd:") {
-        Some(command) => Ok(key_from_command(command)?),
-        None => Ok(given.to_owned()),
-    }
+    Ok(match given.strip_prefix("cmd:") {
+        Some(command) => Key::command(command),
+        None => Key::from(given),
+    })
+}
+
+/// `bearer`, `basic`, `none`, `header:NAME`, `basic:USER` or `query:NAME`.
+fn auth_itself(given: &str) -> Result<Auth, Failure> {
+    Ok(match given.split_once(':').map_or((given, ""), |(form, name)| (form.trim(), name.trim())) {
+        ("bearer", "") => Auth::Bearer,
+        ("none", "") => Auth::None,
+        ("basic", "") => Auth::Basic { user: None },
+        ("basic", user) => Auth::Basic { user: Some(user.to_owned()) },
+        ("header", name) if !name.is_empty() => Auth::header(name),
+        ("query", name) if !name.is_empty() => Auth::Query { name: name.to_owned() },
+        _ => {
+            return Err(Failure::usage(
+                "--auth takes bearer, basic, none, header:NAME, basic:USER or query:NAME",
+            ));
+        }
+    })
 }
 
 /// `NAME=VALUE` or `Name: value`. No error repeats the value, which may be a key.

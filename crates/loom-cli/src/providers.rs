@@ -113,6 +113,8 @@ fn endpoint_row(name: &str, endpoint: &EndpointConfig, source: &str) -> Row {
         KeySource::None => ("-".to_owned(), None, false),
         KeySource::File => ("in the file".to_owned(), None, true),
         KeySource::Command => ("from a command".to_owned(), None, true),
+        KeySource::OAuth2 => ("from OAuth2".to_owned(), None, true),
+        KeySource::Several => ("several".to_owned(), None, true),
         KeySource::Variable(name) => {
             let is_set = process_env(name).is_some();
             (format!("{name} ({})", if is_set { "set" } else { "not set" }), Some(name), is_set)

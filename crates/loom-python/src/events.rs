@@ -16,6 +16,7 @@ use pyo3::types::PyDict;
 use tokio::sync::Notify;
 
 use crate::awaitable::{Awaitable, Job, Source, Waker, name};
+use crate::callback::{self, Caller};
 use crate::completion::Completion;
 use crate::{convert, errors, runtime};
 
@@ -152,27 +153,34 @@ impl Source for Shared {
 pub(crate) struct EventStream {
     shared: Arc<Shared>,
     started: bool,
+    /// See [`crate::llm::Llm`].
+    calls_python: bool,
 }
 
 impl EventStream {
     /// A stream that begins when it is first asked for an event.
-    pub(crate) fn new(llm: UnifiedLlm, request: loom::Request) -> Self {
+    pub(crate) fn new(llm: UnifiedLlm, request: loom::Request, calls_python: bool) -> Self {
         let state = State { start: Some((llm, request)), ..State::default() };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), room: Notify::new() }), started: false }
+        Self {
+            shared: Arc::new(Shared { state: Mutex::new(state), room: Notify::new() }),
+            started: false,
+            calls_python,
+        }
     }
 
-    fn start(&mut self) -> PyResult<()> {
+    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
         self.started = true;
         let Some((llm, request)) = self.shared.lock().start.take() else { return Ok(()) };
         let runtime = runtime::runtime()?;
         let shared = Arc::clone(&self.shared);
-        let task = runtime.spawn(async move {
+        let caller = if self.calls_python { Caller::current(py) } else { None };
+        let task = runtime.spawn(callback::scope(caller, async move {
             let pump = Arc::clone(&shared).pump(llm.stream(request));
             if let Err(panic) = AssertUnwindSafe(pump).catch_unwind().await {
                 let bug = LlmError::bad_response(format!("a bug in Loom: {}", runtime::panic_text(&*panic)));
                 shared.hand_over(&mut vec![Err(bug)], true);
             }
-        });
+        }));
         self.shared.lock().task = Some(task.abort_handle());
         Ok(())
     }
@@ -184,9 +192,9 @@ impl EventStream {
         slf
     }
 
-    fn __anext__(&mut self) -> PyResult<Awaitable> {
+    fn __anext__(&mut self, py: Python<'_>) -> PyResult<Awaitable> {
         if !self.started {
-            self.start()?;
+            self.start(py)?;
         }
         Ok(Awaitable::new(Arc::clone(&self.shared) as Arc<dyn Source>))
     }

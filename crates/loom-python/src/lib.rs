@@ -4,8 +4,10 @@
 #![allow(missing_docs)] // the documentation of this module is python/loom/_loom.pyi
 
 mod awaitable;
+mod callback;
 mod completion;
 mod convert;
+mod credential;
 mod errors;
 mod events;
 mod llm;

@@ -10,25 +10,36 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::awaitable::{Awaitable, Job};
+use crate::callback::{self, Caller};
 use crate::completion::Completion;
 use crate::events::EventStream;
 use crate::run::Tools;
-use crate::{convert, errors};
+use crate::{convert, credential, errors};
 
 #[pyclass(frozen, module = "loom._loom")]
-pub(crate) struct Llm(UnifiedLlm);
+pub(crate) struct Llm {
+    llm: UnifiedLlm,
+    /// Functions of the user are called on the way, so that calls must know where they were made.
+    calls_python: bool,
+}
+
+impl Llm {
+    fn caller(&self, py: Python<'_>) -> Option<Caller> {
+        if self.calls_python { Caller::current(py) } else { None }
+    }
+}
 
 #[pymethods]
 impl Llm {
     #[new]
     #[pyo3(signature = (
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
-        default_headers = None, default_query = None, extra_body = None, params = None
+        default_headers = None, default_query = None, extra_body = None, params = None, auth = None, sign = None
     ))]
     fn new(
         py: Python<'_>,
         provider: Option<String>,
-        api_key: Option<String>,
+        api_key: Option<&Bound<'_, PyAny>>,
         base_url: Option<String>,
         model: Option<String>,
         timeout: Option<&Bound<'_, PyAny>>,
@@ -37,13 +48,22 @@ impl Llm {
         default_query: Option<&Bound<'_, PyDict>>,
         extra_body: Option<&Bound<'_, PyDict>>,
         params: Option<&Bound<'_, PyDict>>,
+        auth: Option<&Bound<'_, PyAny>>,
+        sign: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let mut calls_python = sign.is_some();
         let mut settings = LlmSettings::default();
         if let Some(name) = provider {
             settings = settings.provider(name);
         }
         if let Some(key) = api_key {
-            settings = settings.api_key(key);
+            settings = settings.api_key(credential::key(key, &mut calls_python)?);
+        }
+        if let Some(auth) = auth {
+            settings = settings.auth(credential::auth(auth)?);
+        }
+        if let Some(function) = sign {
+            settings = settings.sign(credential::signer(function));
         }
         if let Some(url) = base_url {
             settings = settings.base_url(url);
@@ -75,22 +95,23 @@ impl Llm {
         if let Some(fields) = extra_body {
             settings = settings.extra_body(convert::from_py(fields.as_any(), "extra_body")?);
         }
-        settings.build().map(Self).map_err(|error| errors::llm_error(py, error))
+        let llm = settings.build().map_err(|error| errors::llm_error(py, error))?;
+        Ok(Self { llm, calls_python })
     }
 
     #[getter]
     fn model_name(&self) -> String {
-        loom::Llm::model_name(&self.0)
+        loom::Llm::model_name(&self.llm)
     }
 
     #[getter]
     fn base_url(&self) -> String {
-        self.0.endpoint().base_url().to_string()
+        self.llm.endpoint().base_url().to_string()
     }
 
     #[getter]
     fn provider(&self) -> &str {
-        &self.0.provider().name
+        &self.llm.provider().name
     }
 
     /// The events of a call; `deltas` says whether they are wanted as they come.
@@ -105,13 +126,14 @@ impl Llm {
         deltas: bool,
     ) -> PyResult<EventStream> {
         let request = request(messages, tools, response_format, tool_choice, params, deltas)?;
-        Ok(EventStream::new(self.0.clone(), request))
+        Ok(EventStream::new(self.llm.clone(), request, self.calls_python))
     }
 
     /// The completion of a call. `checked`: invalid tool arguments are an error.
     #[pyo3(signature = (messages, tools = None, response_format = None, tool_choice = None, params = None, checked = true))]
     fn generate(
         &self,
+        py: Python<'_>,
         messages: &Bound<'_, PyAny>,
         tools: Option<&Bound<'_, PyAny>>,
         response_format: Option<&Bound<'_, PyAny>>,
@@ -120,7 +142,7 @@ impl Llm {
         checked: bool,
     ) -> PyResult<Awaitable> {
         let request = request(messages, tools, response_format, tool_choice, params, false)?;
-        let llm = self.0.clone();
+        let llm = self.llm.clone();
         let work = async move {
             if checked {
                 llm.generate(request).await
@@ -128,18 +150,20 @@ impl Llm {
                 loom::collect(loom::Llm::stream(&llm, request)).await
             }
         };
-        Job::start(work, |py, result| match result {
+        Job::start(callback::scope(self.caller(py), work), |py, result| match result {
             Ok(completion) => Ok(Py::new(py, Completion(completion))?.into_any()),
             Err(error) => Err(errors::llm_error(py, error)),
         })
     }
 
     /// The ids of the models that the endpoint serves.
-    fn models(&self) -> PyResult<Awaitable> {
-        let llm = self.0.clone();
-        Job::start(async move { llm.models().await }, |py, result| match result {
-            Ok(ids) => Ok(ids.into_pyobject(py)?.into_any().unbind()),
-            Err(error) => Err(errors::llm_error(py, error)),
+    fn models(&self, py: Python<'_>) -> PyResult<Awaitable> {
+        let llm = self.llm.clone();
+        Job::start(callback::scope(self.caller(py), async move { llm.models().await }), |py, result| {
+            match result {
+                Ok(ids) => Ok(ids.into_pyobject(py)?.into_any().unbind()),
+                Err(error) => Err(errors::llm_error(py, error)),
+            }
         })
     }
 }

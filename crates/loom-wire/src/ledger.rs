@@ -47,6 +47,8 @@ pub enum Rule {
     RequestAdapted,
     /// The path that answered differs from the base URL as given.
     PathAdapted,
+    /// The endpoint refused the key: another one was used, or a new one asked for.
+    KeyReplaced,
 }
 
 /// One leniency that was used.

@@ -90,7 +90,7 @@ impl AgentBuilder {
     }
 
     /// See [`LlmSettings::api_key`].
-    pub fn api_key(self, key: impl Into<String>) -> Self {
+    pub fn api_key(self, key: impl Into<crate::endpoint::Key>) -> Self {
         self.setting("api_key", |settings| settings.api_key(key))
     }
 

@@ -121,6 +121,19 @@ impl std::fmt::Display for BaseUrl {
     }
 }
 
+/// A URL of a setting other than the base URL, such as an OAuth2 server's.
+pub(super) fn checked_url(setting: &str, text: &str) -> Result<Url, LlmError> {
+    let refuse = |why: &str| LlmError::config(format!("{setting} {:?}: {why}", presentable(text.trim())));
+    let url = Url::parse(text.trim()).map_err(|error| refuse(&format!("it cannot be read: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("the scheme is not http or https"));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(refuse("it holds a user name, a password or a fragment"));
+    }
+    Ok(url)
+}
+
 /// A URL for people: without a trailing slash, and without the values of its query, which may be keys.
 pub(crate) fn visible(url: &Url) -> String {
     let mut shown = url.clone();

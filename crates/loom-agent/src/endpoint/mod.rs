@@ -4,9 +4,12 @@ mod advice;
 mod base_url;
 mod clocks;
 mod credential;
+mod exit;
 mod failure;
+mod header;
 mod retry;
 mod secrets;
+mod sign;
 mod transport;
 
 use std::sync::PoisonError;
@@ -14,31 +17,58 @@ use std::sync::RwLock;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use loom_wire::{LlmError, api_error};
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use loom_wire::{LlmError, Rule, api_error};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
 use reqwest::{Method, Response, Url};
+use secrecy::ExposeSecret;
 
 pub use base_url::BaseUrl;
 pub(crate) use base_url::visible;
 pub(crate) use clocks::Clocks;
 pub use clocks::Timeout;
-pub use credential::Credential;
+pub use credential::{Auth, CallbackError, Key, OAuth2, Token};
+pub use header::Headers;
 pub use retry::Retries;
+pub use sign::{Signer, Unsigned};
 
-use credential::header_name;
+use credential::{Credential, Grant, Shown};
+use exit::Exit;
+use header::{header_name, header_value};
 
+/// What Loom calls itself. Nothing else about the caller's machine is told.
+const OWN_NAME: &str = concat!("loom/", env!("CARGO_PKG_VERSION"));
 /// The most that is read of a refusal's body.
 const MAX_ERROR_BODY: usize = 1 << 20;
 /// The most that is read of a list of models.
 const MAX_MODELS_BODY: usize = 16 << 20;
 
-/// Headers with their names; a value of `None` removes what would be sent otherwise.
-pub type Headers = Vec<(String, Option<String>)>;
+/// What there is to say about an endpoint besides its address.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// The key, or where it comes from.
+    pub key: Option<Key>,
+    /// How the key is shown.
+    pub auth: Auth,
+    /// Signs each request.
+    pub signer: Option<Signer>,
+    /// Headers of each request; they replace Loom's own of the same name.
+    pub headers: Headers,
+    /// Query parameters of each request.
+    pub query: Vec<(String, String)>,
+    /// The limits on waiting.
+    pub timeout: Timeout,
+    /// How often a failed call is repeated.
+    pub retries: Retries,
+}
 
 /// An endpoint: everything about it but what is asked.
 #[derive(Debug)]
 pub struct Endpoint {
     base: BaseUrl,
+    credential: Credential,
+    signer: Option<Signer>,
+    exit: Exit,
     has_key: bool,
     secrets: secrets::Secrets,
     headers: HeaderMap,
@@ -48,8 +78,6 @@ pub struct Endpoint {
     pub timeout: Timeout,
     /// How often a failed call is repeated.
     pub retries: Retries,
-    /// Proxies and certificates as the environment named them when the endpoint was made.
-    environment: transport::Environment,
     /// The base that answered when the one given did not: the same with `/v1`.
     found: RwLock<Option<BaseUrl>>,
 }
@@ -58,18 +86,14 @@ impl Endpoint {
     /// An endpoint at a base URL.
     ///
     /// # Errors
-    /// `config` if a header cannot be sent.
-    pub fn new(
-        base: BaseUrl,
-        credential: Credential,
-        headers: &Headers,
-        query: Vec<(String, String)>,
-    ) -> Result<Self, LlmError> {
+    /// `config` if a key or a header cannot be sent.
+    pub fn new(base: BaseUrl, options: Options) -> Result<Self, LlmError> {
+        let Options { key, auth, signer, headers, query, timeout, retries } = options;
+        let credential = Credential::new(auth, key)?;
         let mut sent = HeaderMap::new();
         let mut removed = Vec::new();
         sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        credential.apply(&mut sent)?;
-        for (name, value) in headers {
+        for (name, value) in &headers {
             let key = header_name(name)?;
             match value {
                 None => {
@@ -77,28 +101,28 @@ impl Endpoint {
                     removed.push(key);
                 }
                 Some(value) => {
-                    let mut value = HeaderValue::from_str(value).map_err(|_| {
-                        LlmError::config(format!(
-                            "the value of header {name:?} holds characters that a header cannot carry"
-                        ))
-                    })?;
-                    // Headers may hold keys; their values are never shown.
-                    value.set_sensitive(true);
-                    sent.insert(key, value);
+                    sent.insert(key, header_value(name, value)?);
                 }
             }
         }
-        let secrets = secrets::Secrets::of(&credential, headers, &[query.as_slice(), &base.query()].concat());
+        let has_key = !credential.is_none() || signer.is_some() || names_a_credential(&headers);
+        let secrets = secrets::Secrets::new(
+            credential.secrets(),
+            &headers,
+            &[query.as_slice(), &base.query()].concat(),
+        );
         Ok(Self {
             base,
-            has_key: !credential.is_none() || names_a_credential(headers),
+            credential,
+            signer,
+            exit: Exit::new(timeout.connect),
+            has_key,
             secrets,
             headers: sent,
             removed,
             query,
-            timeout: Timeout::default(),
-            retries: Retries::default(),
-            environment: transport::environment(),
+            timeout,
+            retries,
             found: RwLock::new(None),
         })
     }
@@ -196,49 +220,84 @@ impl Endpoint {
         })
     }
 
+    /// Sends a request, once more with another key where the first was refused and there is another.
     async fn send(
         &self,
         method: Method,
-        mut url: Url,
+        url: Url,
         body: Option<Bytes>,
         stream: bool,
+        clocks: &Clocks,
+    ) -> Result<Answer, LlmError> {
+        let mut changes = Vec::new();
+        loop {
+            let grant = self.credential.grant(&self.exit, &self.secrets, clocks).await?;
+            let error = match self.follow(&method, url.clone(), &body, stream, &grant, clocks).await {
+                Ok(answer) => return Ok(Answer { changes, ..answer }),
+                Err(error) => error,
+            };
+            let Some(change) = self.credential.after(&grant, &error, changes.len()).await else {
+                return Err(error);
+            };
+            tracing::info!(target: "loom", "{change}");
+            changes.push((Rule::KeyReplaced, change));
+        }
+    }
+
+    /// Sends a request. A redirect within the origin is followed with method and body as they are, three times at most.
+    async fn follow(
+        &self,
+        method: &Method,
+        mut url: Url,
+        body: &Option<Bytes>,
+        stream: bool,
+        grant: &Grant,
         clocks: &Clocks,
     ) -> Result<Answer, LlmError> {
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&self.query);
         }
-        let client = transport::client(self.timeout.connect, &self.environment)?;
-        // A redirect within the origin is followed with method and body as they are, three times at most.
         for _ in 0..=3 {
             let mut request = reqwest::Request::new(method.clone(), url.clone());
             let headers = request.headers_mut();
             headers.extend(self.headers.clone());
-            let default =
-                |headers: &mut HeaderMap, name: reqwest::header::HeaderName, value: &'static str| {
-                    if !headers.contains_key(&name) && !self.removed.contains(&name) {
-                        headers.insert(name, HeaderValue::from_static(value));
-                    }
-                };
-            default(headers, ACCEPT, if stream { "text/event-stream" } else { "application/json" });
+            let default = |headers: &mut HeaderMap, name: reqwest::header::HeaderName, value: HeaderValue| {
+                if !headers.contains_key(&name) && !self.removed.contains(&name) {
+                    headers.insert(name, value);
+                }
+            };
+            if let Some(Shown::Header(name, value)) = &grant.shown {
+                default(headers, name.clone(), value.clone());
+            }
+            let accepted = if stream { "text/event-stream" } else { "application/json" };
+            default(headers, ACCEPT, HeaderValue::from_static(accepted));
+            default(headers, USER_AGENT, HeaderValue::from_static(OWN_NAME));
             // Compressing proxies hold tokens back; what comes compressed all the same is decoded.
             if stream {
-                default(headers, ACCEPT_ENCODING, "identity");
+                default(headers, ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             if body.is_none() {
                 headers.remove(CONTENT_TYPE);
             }
+            if let Some(Shown::Query(name, key)) = &grant.shown {
+                request.url_mut().query_pairs_mut().append_pair(name, key.expose_secret());
+            }
             *request.body_mut() = body.clone().map(Into::into);
-            let shown = visible(&url);
-            let response = clocks
-                .wait(client.execute(request))
-                .await
-                .and_then(|result| result.map_err(|error| failure::explain(&error, &url)));
-            let response = response.map_err(|error| located(error, &shown))?;
+            if let Some(signer) = &self.signer {
+                clocks.wait(signer.sign(&mut request, &self.secrets)).await??;
+            }
+            let shown = visible(request.url());
+            let response = self.exit.send(request, clocks).await?;
             if response.status().is_redirection() {
                 url = redirected(&url, &response).map_err(|error| located(error, &shown))?;
                 continue;
             }
-            let answer = Answer { url: shown, request_id: request_id(response.headers()), response };
+            let answer = Answer {
+                url: shown,
+                request_id: request_id(response.headers()),
+                changes: Vec::new(),
+                response,
+            };
             return if answer.response.status().is_success() {
                 Ok(answer)
             } else {
@@ -298,6 +357,8 @@ pub(crate) struct Answer {
     pub(crate) url: String,
     /// The server's name for the request.
     pub(crate) request_id: Option<String>,
+    /// What was changed on the way, for the ledger.
+    pub(crate) changes: Vec<(Rule, String)>,
     response: Response,
 }
 

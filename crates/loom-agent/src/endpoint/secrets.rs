@@ -1,10 +1,13 @@
 //! What an endpoint was given in confidence, so that no error shows it: servers quote keys ("Incorrect API key
 //! provided: …") and proxies quote headers.
 
+use std::collections::VecDeque;
+use std::sync::{PoisonError, RwLock};
+
 use loom_wire::LlmError;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Credential, Headers};
+use super::Headers;
 
 /// What people write where a server wants no key.
 const PLACEHOLDERS: [&str; 6] =
@@ -13,26 +16,57 @@ const PLACEHOLDERS: [&str; 6] =
 /// Shorter texts are no secrets, and taking them out would only spoil an error.
 const SHORTEST: usize = 6;
 
-/// The key, the values of the caller's headers, and those of the query.
+/// How many of the tokens, signatures and headers of single calls are remembered; a call under way may quote one.
+const LEARNT: usize = 256;
+
+/// Headers whose values are no secrets and stand in many an error.
+const OPEN_HEADERS: [&str; 6] = ["accept", "content-type", "date", "host", "user-agent", "x-amz-date"];
+
+/// The keys, the values of the caller's headers, and those of the query.
 #[derive(Debug, Default)]
-pub(super) struct Secrets(Vec<SecretString>);
+pub(super) struct Secrets {
+    /// Known from the start.
+    given: Vec<SecretString>,
+    /// Came with calls.
+    learnt: RwLock<VecDeque<SecretString>>,
+}
 
 impl Secrets {
-    pub(super) fn of(credential: &Credential, headers: &Headers, query: &[(String, String)]) -> Self {
-        let mut found: Vec<&str> = credential.key().into_iter().collect();
-        for (_, value) in headers {
-            // `Authorization: Token abc` is quoted as `abc`.
-            found.extend(value.iter().flat_map(|value| value.split_whitespace()));
+    pub(super) fn new(keys: Vec<String>, headers: &Headers, query: &[(String, String)]) -> Self {
+        let mut given = keys;
+        given.extend(in_headers(headers));
+        given.extend(query.iter().filter(|(name, _)| name != "api-version").map(|(_, value)| value.clone()));
+        given.retain(|text| is_secret(text));
+        Self { given: given.into_iter().map(Into::into).collect(), learnt: RwLock::default() }
+    }
+
+    /// Adds what came later: tokens, signatures.
+    pub(super) fn learn(&self, texts: impl IntoIterator<Item = String>) {
+        let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
+        for text in texts.into_iter().filter(|text| is_secret(text)) {
+            if learnt.iter().all(|known| known.expose_secret() != text) {
+                learnt.push_back(text.into());
+            }
+            if learnt.len() > LEARNT {
+                learnt.pop_front();
+            }
         }
-        found.extend(query.iter().filter(|(name, _)| name != "api-version").map(|(_, value)| value.as_str()));
-        found.retain(|text| text.len() >= SHORTEST && !PLACEHOLDERS.contains(text));
-        // The longest first: one may contain another.
-        found.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        Self(found.into_iter().map(Into::into).collect())
+    }
+
+    /// Adds the values of headers.
+    pub(super) fn learn_headers(&self, headers: &Headers) {
+        if !headers.is_empty() {
+            self.learn(in_headers(headers));
+        }
     }
 
     /// Takes them out of an error.
     pub(super) fn scrub(&self, error: &mut LlmError) {
+        let learnt = self.learnt.read().unwrap_or_else(PoisonError::into_inner);
+        let mut secrets: Vec<&str> =
+            self.given.iter().chain(learnt.iter()).map(|text| text.expose_secret()).collect();
+        // The longest first: one may contain another.
+        secrets.sort_by_key(|text| std::cmp::Reverse(text.len()));
         let details = &mut **error;
         let texts = [
             Some(&mut details.message),
@@ -41,13 +75,27 @@ impl Secrets {
             details.param.as_mut(),
             details.hint.as_mut(),
             details.request_id.as_mut(),
+            details.url.as_mut(),
         ];
         for text in texts.into_iter().flatten() {
-            for secret in &self.0 {
-                if text.contains(secret.expose_secret()) {
-                    *text = text.replace(secret.expose_secret(), "…");
+            for secret in &secrets {
+                if text.contains(secret) {
+                    *text = text.replace(secret, "…");
                 }
             }
         }
     }
+}
+
+fn is_secret(text: &str) -> bool {
+    text.len() >= SHORTEST && !PLACEHOLDERS.contains(&text)
+}
+
+fn in_headers(headers: &Headers) -> impl Iterator<Item = String> {
+    headers
+        .iter()
+        .filter(|(name, _)| !OPEN_HEADERS.iter().any(|open| name.eq_ignore_ascii_case(open)))
+        // `Authorization: Token abc` is quoted as `abc`.
+        .flat_map(|(_, value)| value.iter().flat_map(|value| value.split_whitespace()))
+        .map(str::to_owned)
 }

@@ -75,7 +75,6 @@ pub(crate) fn client(connect: Option<Duration>, environment: &Environment) -> Re
 fn build(connect: Option<Duration>) -> Result<Client, LlmError> {
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls_config()?)
-        .user_agent(concat!("loom/", env!("CARGO_PKG_VERSION")))
         // A redirect must not carry the key or the prompt elsewhere: the endpoint decides (see `super`).
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)

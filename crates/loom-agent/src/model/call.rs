@@ -230,7 +230,7 @@ impl Call {
         let stream = self.request.stream;
         let answer = self.llm.endpoint.post(base, "chat/completions", body, stream, &self.clocks).await?;
         let mut decoder = AnswerDecoder::new(Limits::default(), stream, answer.request_id.clone());
-        for (rule, detail) in &changes.0 {
+        for (rule, detail) in changes.0.iter().chain(&answer.changes) {
             decoder.note(*rule, detail.as_str());
         }
         let mut reading = Box::new(Reading { answer, decoder, attempts, has_token: false });

@@ -7,11 +7,17 @@
 //! provider = "custom"                        # default: custom with a base_url, else openai
 //! base_url = "https://llm.example.internal/v1"
 //! model = "company-gpt-model"
-//! api_key = { env = "OFFICE_KEY" }           # or { command = "pass show office" }, or the key itself
+//! api_key = { env = "OFFICE_KEY" }           # or the key itself, or one of the forms below
+//! auth = { header = "x-api-key" }            # or "bearer" (default), "basic", "none", { basic = "USER" }, { query = "NAME" }
 //! headers = { "X-Team" = "search" }
 //! params = { temperature = 0.2, max_tokens = 2000 }
 //! timeout = 120.0                            # or { connect = 5, first_token = 60, idle = 30, total = 600 }
 //! max_retries = 2
+//!
+//! [endpoints.gateway]
+//! base_url = "https://llm-gateway.example.internal/v1"
+//! api_key = { oauth2 = { token_url = "https://login.example.internal/token", client_id = "loom", client_secret = { env = "SECRET" } } }
+//! # or { command = "pass show gateway" }, or several, of which the next is used when one is refused: [ …, … ]
 //!
 //! [providers.acme]
 //! base_url = "https://api.acme.example/v1"
@@ -21,13 +27,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use loom_wire::LlmError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::endpoint::Timeout;
+use crate::endpoint::{Auth, Key, OAuth2, Timeout};
 use crate::model::provider::Provider;
 use crate::model::settings::LlmSettings;
 
@@ -55,7 +60,8 @@ pub struct EndpointConfig {
     provider: Option<String>,
     base_url: Option<String>,
     model: Option<String>,
-    api_key: Option<Key>,
+    api_key: Option<KeyConfig>,
+    auth: Option<Auth>,
     headers: BTreeMap<String, String>,
     query: BTreeMap<String, String>,
     params: Map<String, Value>,
@@ -65,11 +71,36 @@ pub struct EndpointConfig {
 }
 
 #[derive(Clone, Deserialize)]
-#[serde(untagged, expecting = "api_key is a text, { env = \"NAME\" } or { command = \"…\" }")]
-enum Key {
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "api_key is a text, { env = \"NAME\" }, { command = \"…\" }, { oauth2 = { token_url, client_id, client_secret, … } } or a list of those"
+)]
+enum KeyConfig {
     Itself(String),
     Env { env: String },
     Command { command: String },
+    OAuth2 { oauth2: OAuth2Config },
+    Several(Vec<Self>),
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OAuth2Config {
+    token_url: String,
+    client_id: String,
+    client_secret: SecretConfig,
+    scope: Option<String>,
+    /// Further fields of the token request (`audience`, `resource`).
+    #[serde(default)]
+    fields: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged, deny_unknown_fields, expecting = "client_secret is a text or { env = \"NAME\" }")]
+enum SecretConfig {
+    Itself(String),
+    Env { env: String },
 }
 
 /// Where the key of an endpoint comes from.
@@ -83,6 +114,10 @@ pub enum KeySource<'a> {
     Variable(&'a str),
     /// A command prints it.
     Command,
+    /// An OAuth2 server gives it.
+    OAuth2,
+    /// There are several.
+    Several,
 }
 
 #[derive(Clone, Deserialize)]
@@ -204,9 +239,11 @@ impl EndpointConfig {
     pub fn key_source(&self) -> KeySource<'_> {
         match &self.api_key {
             None => KeySource::None,
-            Some(Key::Itself(_)) => KeySource::File,
-            Some(Key::Env { env }) => KeySource::Variable(env),
-            Some(Key::Command { .. }) => KeySource::Command,
+            Some(KeyConfig::Itself(_)) => KeySource::File,
+            Some(KeyConfig::Env { env }) => KeySource::Variable(env),
+            Some(KeyConfig::Command { .. }) => KeySource::Command,
+            Some(KeyConfig::OAuth2 { .. }) => KeySource::OAuth2,
+            Some(KeyConfig::Several(_)) => KeySource::Several,
         }
     }
 
@@ -215,7 +252,10 @@ impl EndpointConfig {
         // Key, headers, query and body fields of the file belong to the address of the file: any may be a secret.
         let at_its_address = settings.base_url.is_none();
         if let (None, true, Some(key)) = (&settings.api_key, at_its_address, &self.api_key) {
-            settings.api_key = Some(key.value()?.into());
+            settings.api_key = Some(key.key()?);
+        }
+        if settings.auth.is_none() {
+            settings.auth.clone_from(&self.auth);
         }
         let fill = |slot: &mut Option<String>, value: &Option<String>| {
             if slot.is_none() {
@@ -257,39 +297,35 @@ impl EndpointConfig {
     }
 }
 
-impl Key {
-    fn value(&self) -> Result<String, LlmError> {
-        match self {
-            Self::Itself(key) => Ok(key.clone()),
-            Self::Env { env } => std::env::var(env).map_err(|_| {
-                LlmError::config(format!("the variable {env}, which shall hold the API key, is not set"))
-            }),
-            Self::Command { command } => key_from_command(command),
-        }
+impl KeyConfig {
+    fn key(&self) -> Result<Key, LlmError> {
+        Ok(match self {
+            Self::Itself(key) => key.into(),
+            Self::Env { env } => variable(env, "the API key")?.into(),
+            Self::Command { command } => Key::command(command),
+            Self::OAuth2 { oauth2 } => oauth2.client()?.into(),
+            Self::Several(keys) => Key::several(keys.iter().map(Self::key).collect::<Result<Vec<_>, _>>()?),
+        })
     }
 }
 
-/// The first line that a shell command prints, as a key. The output is shown nowhere.
-///
-/// # Errors
-/// `config` if the command fails or prints nothing; what it wrote to stderr is passed on to the terminal.
-pub fn key_from_command(command: &str) -> Result<String, LlmError> {
-    let mut shell = if cfg!(windows) { Command::new("cmd") } else { Command::new("sh") };
-    shell.arg(if cfg!(windows) { "/C" } else { "-c" }).arg(command);
-    let failed = |why: String| LlmError::config(format!("the command that shall yield the API key {why}"));
-    let output = shell
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(|error| failed(format!("cannot be started: {error}")))?;
-    if !output.status.success() {
-        return Err(failed(format!("failed ({})", output.status)));
+impl OAuth2Config {
+    fn client(&self) -> Result<OAuth2, LlmError> {
+        let secret = match &self.client_secret {
+            SecretConfig::Itself(secret) => secret.clone(),
+            SecretConfig::Env { env } => variable(env, "the client's secret")?,
+        };
+        let mut client = OAuth2::new(&self.token_url, &self.client_id, secret);
+        if let Some(scope) = &self.scope {
+            client = client.scope(scope);
+        }
+        Ok(self.fields.iter().fold(client, |client, (name, value)| client.field(name, value)))
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
-        Some(key) => Ok(key.to_owned()),
-        None => Err(failed("printed nothing".to_owned())),
-    }
+}
+
+fn variable(name: &str, what: &str) -> Result<String, LlmError> {
+    std::env::var(name)
+        .map_err(|_| LlmError::config(format!("the variable {name}, which shall hold {what}, is not set")))
 }
 
 fn user_file() -> Option<PathBuf> {
@@ -345,7 +381,5 @@ mod tests {
             error.contains("base_ulr") && error.contains("line") && !error.contains("sk-secret"),
             "{error}"
         );
-        assert!(key_from_command("exit 3").unwrap_err().to_string().contains("failed"));
-        assert!(key_from_command("true").unwrap_err().to_string().contains("nothing"));
     }
 }

@@ -6,6 +6,8 @@ use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 use loom_wire::LlmError;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Auth;
+
 /// Where a kind of endpoint is and what it expects. A provider is data: everything here is a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,7 +31,7 @@ pub struct Provider {
     pub aliases: Vec<String>,
     /// A server on this machine, which needs no key.
     pub local: bool,
-    /// How the key is sent.
+    /// How the key is shown.
     pub auth: Auth,
     /// The key of the answer's token limit, at the provider's own address.
     pub max_tokens_field: Option<String>,
@@ -45,17 +47,6 @@ impl Provider {
         let wanted = name.trim().to_lowercase();
         self.name.to_lowercase() == wanted || self.aliases.iter().any(|alias| alias.to_lowercase() == wanted)
     }
-}
-
-/// How a key is sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Auth {
-    /// `Authorization: Bearer KEY`.
-    #[default]
-    Bearer,
-    /// The key alone in this header.
-    Header(String),
 }
 
 /// Name of the provider that has no address of its own.

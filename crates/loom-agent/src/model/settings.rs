@@ -5,15 +5,17 @@ use std::time::Duration;
 use loom_wire::LlmError;
 use serde_json::{Map, Value};
 
-use crate::endpoint::{BaseUrl, Credential, Endpoint, Headers, Retries, Timeout};
+use crate::endpoint::{Auth, BaseUrl, Endpoint, Headers, Key, Options, Retries, Signer, Timeout};
 use crate::model::config::Config;
-use crate::model::provider::{self, Auth, Provider};
+use crate::model::provider::{self, Provider};
 use crate::model::unified::UnifiedLlm;
 
 /// The names of settings, here and of an agent, as Python has them.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 17] = [
     "provider",
     "api_key",
+    "auth",
+    "sign",
     "base_url",
     "model",
     "timeout",
@@ -39,7 +41,9 @@ pub struct LlmSettings {
     pub(crate) provider: Option<String>,
     /// `provider` is an endpoint of `loom.toml`, even if a provider has the same name.
     pub(crate) is_endpoint: bool,
-    pub(crate) api_key: Option<secrecy::SecretString>,
+    pub(crate) api_key: Option<Key>,
+    pub(crate) auth: Option<Auth>,
+    pub(crate) signer: Option<Signer>,
     pub(crate) base_url: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) timeout: Option<Timeout>,
@@ -67,9 +71,22 @@ impl LlmSettings {
         self
     }
 
-    /// The key. Default: the provider's environment variable, if the provider's own address is used.
-    pub fn api_key(mut self, key: impl Into<String>) -> Self {
-        self.api_key = Some(key.into().into());
+    /// The key, or where it comes from (see [`Key`]). Default: the provider's environment variable, if the provider's
+    /// own address is used.
+    pub fn api_key(mut self, key: impl Into<Key>) -> Self {
+        self.api_key = Some(key.into());
+        self
+    }
+
+    /// How the key is shown. Default: as the provider wants it, else `Authorization: Bearer`.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = Some(auth);
+        self
+    }
+
+    /// Signs each request: the function is shown it and says which headers to add.
+    pub fn sign(mut self, signer: Signer) -> Self {
+        self.signer = Some(signer);
         self
     }
 
@@ -170,19 +187,23 @@ impl LlmSettings {
         let at_home = own_base.as_ref().is_some_and(|own| own.same_origin(&base));
         // A key of the environment belongs to the provider's own host, or to the URL that the environment names.
         let key_allowed = at_home || named_by == NamedBy::Environment;
-        let key = match &self.api_key {
-            Some(key) => Some(secrecy::ExposeSecret::expose_secret(key).to_owned()),
-            None if key_allowed => provider.key_env.iter().find_map(|name| env(name)),
+        let key = match self.api_key.take() {
+            Some(key) => Some(key),
+            None if key_allowed => provider.key_env.iter().find_map(|name| env(name)).map(Key::from),
             None => None,
         };
-        let credential = match (key, &provider.auth) {
-            (None, _) => Credential::None,
-            (Some(key), Auth::Bearer) => Credential::bearer(&key),
-            (Some(key), Auth::Header(name)) => Credential::header(name.as_str(), &key),
-        };
-        let mut endpoint = Endpoint::new(base, credential, &self.headers, self.query)?;
-        endpoint.timeout = Self::check_timeout(self.timeout.unwrap_or_default())?;
-        endpoint.retries = Retries { max: self.max_retries.unwrap_or(Retries::default().max) };
+        let endpoint = Endpoint::new(
+            base,
+            Options {
+                key,
+                auth: self.auth.take().unwrap_or_else(|| provider.auth.clone()),
+                signer: self.signer.take(),
+                headers: std::mem::take(&mut self.headers),
+                query: std::mem::take(&mut self.query),
+                timeout: Self::check_timeout(self.timeout.unwrap_or_default())?,
+                retries: Retries { max: self.max_retries.unwrap_or(Retries::default().max) },
+            },
+        )?;
         let model = self.model.filter(|name| !name.trim().is_empty());
         Ok(UnifiedLlm::new(endpoint, provider, at_home, model, self.params, self.extra_body))
     }

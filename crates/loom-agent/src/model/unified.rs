@@ -76,6 +76,11 @@ impl UnifiedLlm {
         &self.0.provider
     }
 
+    /// Whether the endpoint is at the provider's own address.
+    pub fn at_home(&self) -> bool {
+        self.0.at_home
+    }
+
     /// The ids of the models that the endpoint serves.
     ///
     /// # Errors
