@@ -18,10 +18,12 @@ from .errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
+    from typing import Union
 
-    Token = str | tuple[str, float] | Mapping[str, Any] | Any
-    Key = str | Callable[[], Token | Awaitable[Token]] | "Command" | "OAuth2" | "Keys"
+    #: A key, or where it comes from. A function returns a str, ``(str, seconds)``, or a dict with ``token`` and
+    #: ``expires_in``; or an awaitable of one of those.
+    Key = Union[str, Callable[[], Any], "Command", "OAuth2", "Keys", Iterable[Any]]
 
 __all__ = ["Basic", "Bearer", "Command", "Header", "Keys", "NoAuth", "OAuth2", "Query"]
 
