@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::api_error::{self, ApiError};
 use crate::chunk::{self, Chunk};
 use crate::error::{ErrorKind, LlmError};
-use crate::event::{Completion, Event, FinishReason};
+use crate::event::{Completion, Event, FinishReason, Usage};
 use crate::fold::Fold;
-use crate::ledger::{Ledger, Rule};
+use crate::json_answer;
+use crate::ledger::{self, Ledger, LedgerEntry, Rule};
 use crate::sse::{Frame, SseDecoder};
 
 /// What a hostile or broken server cannot pass, in bytes.
@@ -47,6 +48,8 @@ pub struct AnswerDecoder {
     sum: Completion,
     limits: Limits,
     stream_wanted: bool,
+    json_wanted: bool,
+    strict: bool,
     request_id: Option<String>,
     /// Bytes of text and thinking delivered.
     said: usize,
@@ -73,6 +76,8 @@ impl AnswerDecoder {
             sum: Completion::default(),
             limits,
             stream_wanted,
+            json_wanted: false,
+            strict: false,
             request_id,
             said: 0,
             done: false,
@@ -83,6 +88,21 @@ impl AnswerDecoder {
     /// Notes a leniency that was used outside the body.
     pub fn note(&mut self, rule: Rule, detail: impl Into<String>) {
         self.ledger.note(rule, detail);
+    }
+
+    /// The text must be JSON: see [`json_answer`].
+    pub fn expect_json(&mut self) {
+        self.json_wanted = true;
+    }
+
+    /// Each leniency is an error.
+    pub fn be_strict(&mut self) {
+        self.strict = true;
+    }
+
+    /// The leniencies used so far.
+    pub fn ledger(&self) -> &[LedgerEntry] {
+        if self.sum.ledger.is_empty() { self.ledger.entries() } else { &self.sum.ledger }
     }
 
     /// Whether the answer is complete: what may follow does not count.
@@ -104,6 +124,7 @@ impl AnswerDecoder {
     pub fn partial(&self) -> Completion {
         let mut partial = self.sum.clone();
         partial.usage = partial.usage.or(self.fold.usage());
+        partial.ledger = self.ledger().to_vec();
         partial
     }
 
@@ -111,24 +132,52 @@ impl AnswerDecoder {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), LlmError> {
         let from = out.len();
         let result = self.push_inner(bytes, out);
-        for event in out.get(from..).unwrap_or_default() {
-            self.sum.absorb(event);
-        }
-        result.map_err(|error| self.complete_error(error))
+        self.settle(from, result, out)
     }
 
     /// The bytes have ended.
     pub fn end(&mut self, end: End, out: &mut Vec<Event>) -> Result<(), LlmError> {
         let from = out.len();
         let result = self.end_inner(end, out);
+        self.settle(from, result, out)
+    }
+
+    /// Adds the new events to the sum, checks the answer if it is complete, and completes an error.
+    fn settle(
+        &mut self,
+        from: usize,
+        result: Result<(), LlmError>,
+        out: &mut Vec<Event>,
+    ) -> Result<(), LlmError> {
         for event in out.get(from..).unwrap_or_default() {
             self.sum.absorb(event);
         }
-        result.map_err(|error| self.complete_error(error))
+        let result = result.and_then(|()| self.check_answer(out));
+        result.map_err(|error| {
+            // What was asked for did not come: the text stays delivered, the end is the error.
+            out.retain(|event| !matches!(event, Event::ToolCalls { .. } | Event::Finish(_)));
+            self.complete_error(error)
+        })
+    }
+
+    fn check_answer(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        if let Some(Event::Finish(finish)) = out.last_mut().filter(|_| self.json_wanted)
+            && let Some(json) = json_answer::check(&self.sum)?
+        {
+            let entry = LedgerEntry::new(Rule::JsonExtracted, self.sum.content.as_str());
+            ledger::merge(&mut finish.ledger, [entry]);
+            finish.content = Some(json);
+            self.sum.absorb(&Event::Finish(finish.clone()));
+        }
+        match self.ledger().first().filter(|_| self.strict) {
+            Some(entry) => Err(entry.clone().into_error()),
+            None => Ok(()),
+        }
     }
 
     fn complete_error(&self, mut error: LlmError) -> LlmError {
         error.request_id = error.request_id.take().or_else(|| self.request_id.clone());
+        error.ledger = self.ledger().to_vec();
         error.with_partial(self.partial())
     }
 
@@ -214,6 +263,7 @@ impl AnswerDecoder {
                 continue;
             }
             self.payloads += 1;
+            self.ledger.at_event(Some(self.payloads));
             let text = chunk::text(data, &mut self.ledger);
             if is_error {
                 return Err(error_in_stream(&text));
@@ -268,6 +318,7 @@ impl AnswerDecoder {
                         return Ok(());
                     }
                 }
+                self.ledger.at_event(None);
                 if self.fold.is_finished() {
                     match end {
                         End::Clean => self.ledger.note(Rule::MissingDone, "the stream ended without [DONE]"),
@@ -294,6 +345,7 @@ impl AnswerDecoder {
         if !self.fold.has_begun() {
             return Err(empty_answer());
         }
+        self.ledger.at_event(None);
         if !self.stream_wanted {
             self.ledger.note(Rule::StreamForWhole, "the server streamed unasked");
         }
@@ -316,6 +368,14 @@ impl AnswerDecoder {
         let said_something =
             !self.sum.is_empty() || out.iter().any(|event| matches!(event, Event::ContentDelta { .. }));
         let refusal = self.fold.refusal().map(str::to_owned);
+        self.ledger.at_event(None);
+        let has_text = !self.sum.content.is_empty()
+            || out.iter().any(|event| matches!(event, Event::ContentDelta { .. }));
+        if !has_text && refusal.is_none() && self.fold.ran_out_of_tokens() {
+            let has_thought = self.sum.reasoning.is_some()
+                || out.iter().any(|event| matches!(event, Event::ReasoningDelta { .. }));
+            self.ledger.note(Rule::NothingSaid, nothing_said(has_thought, self.fold.usage()));
+        }
         let from = out.len();
         self.fold.close(self.request_id.clone(), &mut self.ledger, out);
         if let (Some(finish), Some(Event::Finish(last))) = (finish, out.last_mut()) {
@@ -360,6 +420,19 @@ impl AnswerDecoder {
             FinishReason::Stop
         });
         self.close(finish, out)
+    }
+}
+
+/// Why there was no room for an answer.
+fn nothing_said(has_thought: bool, usage: Option<Usage>) -> String {
+    if has_thought {
+        return "thinking used up the tokens: raise max_tokens, or let the model think less".to_owned();
+    }
+    match usage.and_then(|usage| usage.prompt_tokens) {
+        Some(tokens) => format!(
+            "the prompt took {tokens} tokens and left no room: shorten it, or raise the server's context (Ollama: num_ctx)"
+        ),
+        None => "max_tokens or the server's context left no room".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Completion;
+use crate::ledger::LedgerEntry;
 
 /// What went wrong, in the words that Rust, Python and the shell share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -143,6 +144,8 @@ pub struct Details {
     pub hint: Option<String>,
     /// How many requests were sent, retries included; 0 when none was.
     pub attempts: u32,
+    /// What had been bridged before it failed: adaptations of the request, leniencies in what had arrived.
+    pub ledger: Vec<LedgerEntry>,
 }
 
 impl LlmError {
@@ -164,6 +167,7 @@ impl LlmError {
             partial: None,
             hint: None,
             attempts: 0,
+            ledger: Vec::new(),
         }))
     }
 

@@ -165,6 +165,10 @@ pub struct Finish {
     /// What the model said when it refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
+    /// The whole text, where it is not the sum of the deltas: JSON that was asked for, without the fence around it. A
+    /// stream is not held back until that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// The leniencies that were used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ledger: Vec<LedgerEntry>,
@@ -218,6 +222,7 @@ impl Completion {
                 self.id = finish.id;
                 self.request_id = finish.request_id;
                 self.refusal = finish.refusal;
+                self.content = finish.content.unwrap_or_else(|| std::mem::take(&mut self.content));
                 self.ledger = finish.ledger;
                 self.extra = finish.extra;
             }

@@ -97,6 +97,13 @@ impl Fold {
         self.finish.is_none() && self.empty_finish
     }
 
+    /// Whether the token limit ended the answer, and no call was begun.
+    pub fn ran_out_of_tokens(&self) -> bool {
+        self.finish == Some(FinishReason::Length)
+            && self.calls.is_empty()
+            && self.function_call.name.is_empty()
+    }
+
     /// The usage so far.
     pub fn usage(&self) -> Option<Usage> {
         self.usage
@@ -144,6 +151,7 @@ impl Fold {
             id: filled(&mut self.id),
             request_id,
             refusal: filled(&mut self.refusal),
+            content: None,
             ledger: ledger.take(),
             extra,
         })));

@@ -1,81 +1,280 @@
-//! The ledger: each leniency that reading or sending needed, as a typed entry.
+//! The ledger: each leniency that reading or sending needed, as a typed entry. The table below names the rules.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// Which rule bridged something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Rule {
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::error::LlmError;
+
+/// One row is one rule: what it does (also its documentation), its name for users, and what part of the exchange it is
+/// about. Users read these names: `docs/python-api.md` lists them, and a test compares.
+macro_rules! rules {
+    ($($(#[doc = $what:literal])+ $variant:ident = $name:literal in $place:literal,)*) => {
+        /// Which rule bridged something.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum Rule {
+            $($(#[doc = $what])+ #[serde(rename = $name)] $variant,)*
+        }
+
+        impl Rule {
+            /// Every rule, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name, as Python and the shell have it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// What the rule does, in one sentence.
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($what),+).trim_ascii()),* }
+            }
+
+            /// What it is usually about: a field of the request or of the answer, or the connection.
+            pub fn place(self) -> &'static str {
+                match self { $(Self::$variant => $place),* }
+            }
+        }
+    };
+}
+
+rules! {
     /// Bytes that are not UTF-8 were shown as U+FFFD.
-    InvalidUtf8,
+    InvalidUtf8 = "invalid_utf8" in "answer",
     /// The stream ended without `[DONE]`.
-    MissingDone,
+    MissingDone = "missing_done" in "answer",
     /// `[DONE]` came, but finish reasons were only ever `""`: taken as `stop`.
-    EmptyFinishReason,
+    EmptyFinishReason = "empty_finish_reason" in "answer.finish_reason",
     /// A finish reason was renamed to the format's own.
-    FinishReasonRenamed,
-    /// `finish_reason` was not `tool_calls` although there are calls.
-    FinishReasonOverCalls,
-    /// `finish_reason` was `tool_calls` although there are none.
-    ToolCallsMissing,
+    FinishReasonRenamed = "finish_reason_renamed" in "answer.finish_reason",
+    /// The finish reason was not `tool_calls` although there are calls.
+    FinishReasonOverCalls = "finish_reason_over_calls" in "answer.finish_reason",
+    /// The finish reason was `tool_calls` although there are none.
+    ToolCallsMissing = "tool_calls_missing" in "answer.tool_calls",
     /// The stream was answered by a whole completion.
-    WholeForStream,
+    WholeForStream = "whole_for_stream" in "answer",
     /// A whole completion was answered by a stream.
-    StreamForWhole,
+    StreamForWhole = "stream_for_whole" in "answer",
     /// A tool call came without an id; one was made.
-    ToolCallIdMade,
+    ToolCallIdMade = "tool_call_id_made" in "answer.tool_calls.id",
     /// Two tool calls had one id; the later got a new one.
-    ToolCallIdDuplicate,
+    ToolCallIdDuplicate = "tool_call_id_duplicate" in "answer.tool_calls.id",
     /// A tool call fragment had no usable index.
-    ToolCallIndex,
+    ToolCallIndex = "tool_call_index" in "answer.tool_calls.index",
     /// Arguments were an object, not text.
-    ArgumentsObject,
+    ArgumentsObject = "arguments_object" in "answer.tool_calls.arguments",
     /// Arguments were JSON inside a JSON string.
-    ArgumentsDoubleEncoded,
+    ArgumentsDoubleEncoded = "arguments_double_encoded" in "answer.tool_calls.arguments",
     /// Arguments were empty: taken as `{}`.
-    ArgumentsEmpty,
+    ArgumentsEmpty = "arguments_empty" in "answer.tool_calls.arguments",
+    /// JSON was asked for, and was taken out of the fence or the prose around it.
+    JsonExtracted = "json_extracted" in "answer.content",
+    /// The token limit was reached before the model said anything.
+    NothingSaid = "nothing_said" in "answer.content",
     /// A line of the stream that is neither a field nor a comment was skipped.
-    StrayLine,
+    StrayLine = "stray_line" in "answer",
     /// The choices beyond the first were left out.
-    ExtraChoice,
+    ExtraChoice = "extra_choice" in "answer.choices",
     /// Token counts that cannot be were taken as unknown.
-    UsageInvalid,
+    UsageInvalid = "usage_invalid" in "answer.usage",
     /// The connection broke after the answer was complete.
-    BrokenAfterEnd,
+    BrokenAfterEnd = "broken_after_end" in "connection",
     /// A parameter that the server refused was left out or respelled.
-    RequestAdapted,
+    RequestAdapted = "request_adapted" in "request",
     /// The path that answered differs from the base URL as given.
-    PathAdapted,
+    PathAdapted = "path_adapted" in "request.url",
     /// The endpoint refused the key: another one was used, or a new one asked for.
-    KeyReplaced,
+    KeyReplaced = "key_replaced" in "request.key",
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// One leniency that was used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct LedgerEntry {
     /// The rule.
     pub rule: Rule,
-    /// What it was applied to, in short.
+    /// Where: a field of the request or of the answer, or the connection.
+    #[serde(rename = "where", default)]
+    pub place: String,
+    /// What it was applied to, in short: the bytes or the name as they came, or what was done.
     pub detail: String,
+    /// Which event of the stream it was first used on, from 1; none for what is not about one event.
+    #[serde(default)]
+    pub event: Option<u64>,
+    /// How often it was used.
+    #[serde(default = "once")]
+    pub count: u64,
 }
 
-/// Collects entries; a rule that repeats with the same detail is noted once.
+fn once() -> u64 {
+    1
+}
+
+/// The most characters of a detail.
+const MAX_DETAIL: usize = 200;
+
+/// The most entries of one answer.
+const MAX_ENTRIES: usize = 64;
+
+impl LedgerEntry {
+    /// An entry at the rule's usual place.
+    pub fn new(rule: Rule, detail: impl Into<String>) -> Self {
+        let mut detail = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL) {
+            detail.truncate(end);
+            detail.push('…');
+        }
+        Self { rule, place: rule.place().to_owned(), detail, event: None, count: 1 }
+    }
+
+    /// Whether two entries say the same, but for when and how often.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.rule == other.rule && self.place == other.place && self.detail == other.detail
+    }
+
+    /// What `strict` makes of it in an answer.
+    pub fn into_error(self) -> LlmError {
+        let mut error = LlmError::bad_response(format!("strict: {self}"))
+            .with_hint("strict=True makes each leniency an error; without it, Loom bridges this and notes it");
+        error.ledger.push(self);
+        error
+    }
+}
+
+impl fmt::Display for LedgerEntry {
+    /// In plain words: `missing_done (answer): The stream ended without …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.rule, self.place)?;
+        if let Some(event) = self.event {
+            write!(f, ", event {event}")?;
+        }
+        write!(f, "): {}", self.rule.what())?;
+        if !self.detail.is_empty() {
+            write!(f, " [{}]", self.detail)?;
+        }
+        if self.count > 1 {
+            write!(f, " × {}", self.count)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for LedgerEntry {
+    /// With `what`, so that whoever reads it elsewhere needs no table.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Row<'a> {
+            rule: Rule,
+            what: &'static str,
+            r#where: &'a str,
+            detail: &'a str,
+            event: Option<u64>,
+            count: u64,
+        }
+        Row {
+            rule: self.rule,
+            what: self.rule.what(),
+            r#where: &self.place,
+            detail: &self.detail,
+            event: self.event,
+            count: self.count,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// Adds entries to others; what they say already is counted.
+pub fn merge(into: &mut Vec<LedgerEntry>, entries: impl IntoIterator<Item = LedgerEntry>) {
+    for entry in entries {
+        if let Some(known) = into.iter_mut().find(|known| known.says_the_same(&entry)) {
+            known.count = known.count.saturating_add(entry.count);
+        } else if into.len() < MAX_ENTRIES {
+            // Bounded, so that a hostile stream cannot grow it.
+            into.push(entry);
+        }
+    }
+}
+
+/// Collects the entries of one answer; a rule that repeats with the same detail is counted.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(Vec<LedgerEntry>);
+pub struct Ledger {
+    entries: Vec<LedgerEntry>,
+    event: Option<u64>,
+}
 
 impl Ledger {
-    /// Notes the use of a rule.
+    /// Says which event of the stream what follows is about.
+    pub fn at_event(&mut self, event: Option<u64>) {
+        self.event = event;
+    }
+
+    /// Notes the use of a rule at its usual place.
     pub fn note(&mut self, rule: Rule, detail: impl Into<String>) {
-        let entry = LedgerEntry { rule, detail: detail.into() };
-        // Bounded, so that a hostile stream cannot grow it.
-        if self.0.len() < 64 && !self.0.contains(&entry) {
-            self.0.push(entry);
-        }
+        self.add(LedgerEntry::new(rule, detail));
+    }
+
+    /// Adds an entry.
+    pub fn add(&mut self, mut entry: LedgerEntry) {
+        entry.event = entry.event.or(self.event);
+        merge(&mut self.entries, [entry]);
+    }
+
+    /// The entries.
+    pub fn entries(&self) -> &[LedgerEntry] {
+        &self.entries
     }
 
     /// The entries, leaving the ledger empty.
     pub fn take(&mut self) -> Vec<LedgerEntry> {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_serialise_as_they_are() {
+        for (at, rule) in Rule::ALL.iter().enumerate() {
+            assert_eq!(serde_json::to_value(rule).unwrap(), rule.as_str());
+            assert!(!Rule::ALL[..at].iter().any(|other| other.as_str() == rule.as_str()), "{rule}");
+            assert!(rule.what().ends_with('.'), "{rule}: {}", rule.what());
+            let part = rule.place().split('.').next().unwrap();
+            assert!(["request", "answer", "connection"].contains(&part), "{rule}: {part}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_is_bounded_and_counts() {
+        let mut ledger = Ledger::default();
+        ledger.at_event(Some(3));
+        ledger.note(Rule::StrayLine, "x".repeat(10_000));
+        ledger.at_event(Some(4));
+        ledger.note(Rule::StrayLine, "x".repeat(10_000));
+        assert_eq!(ledger.entries().len(), 1);
+        let entry = &ledger.entries()[0];
+        assert_eq!((entry.count, entry.event, entry.detail.chars().count()), (2, Some(3), 201));
+        for number in 0..1000 {
+            ledger.note(Rule::StrayLine, number.to_string());
+        }
+        assert_eq!(ledger.take().len(), MAX_ENTRIES);
+    }
+
+    #[test]
+    fn an_entry_reads_back_as_it_was() {
+        let entry = LedgerEntry { event: Some(2), ..LedgerEntry::new(Rule::FinishReasonRenamed, "eos") };
+        let text = serde_json::to_string(&entry).unwrap();
+        assert!(text.contains("\"where\":\"answer.finish_reason\"") && text.contains("\"what\":\"A finish reason was"));
+        assert_eq!(serde_json::from_str::<LedgerEntry>(&text).unwrap(), entry);
+        // As versions without these fields have stored it.
+        let older: LedgerEntry = serde_json::from_str(r#"{"rule":"missing_done","detail":""}"#).unwrap();
+        assert_eq!(older.count, 1);
     }
 }

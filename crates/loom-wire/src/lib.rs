@@ -10,6 +10,7 @@
 //! | [`fold`] | chunks → [`Event`]s |
 //! | [`event`] | the events, and their sum: a [`Completion`] |
 //! | [`answer`] | the body of an answer, whatever form it comes in → events |
+//! | [`json_answer`] | the check of an answer that was asked to be JSON |
 //! | [`error`], [`api_error`] | the kinds of failure; the error bodies of servers |
 //! | [`ledger`] | a record of each leniency that was used |
 
@@ -23,6 +24,7 @@ mod echo;
 pub mod error;
 pub mod event;
 pub mod fold;
+pub mod json_answer;
 pub mod ledger;
 mod lenient;
 pub mod message;
