@@ -14,8 +14,9 @@ from typing import Any
 
 from . import _import_hook, auth, errors
 from ._agent import Agent, agent
+from ._ledger import LedgerEntry
 from ._llm import BaseLLM, UnifiedLLM, preset
-from ._loom import Completion, Message, ToolCall, Usage, __version__, providers
+from ._loom import Completion, Message, ToolCall, Usage, __version__, ledger_rules, providers
 from ._timeout import Timeout
 from ._tools import Tool, tool
 from .errors import *  # noqa: F403
@@ -24,6 +25,7 @@ __all__ = [
     "Agent",
     "BaseLLM",
     "Completion",
+    "LedgerEntry",
     "Message",
     "Timeout",
     "Tool",
@@ -33,6 +35,7 @@ __all__ = [
     "__version__",
     "agent",
     "auth",
+    "ledger_rules",
     "providers",
     "register_provider",
     "tool",

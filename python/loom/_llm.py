@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
+    from ._ledger import LedgerEntry
     from ._timeout import Timeout
     from .auth import Key
 
@@ -36,6 +37,11 @@ class BaseLLM:
     def model_name(self) -> str:
         """The model's name; empty while it is not known."""
         return ""
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        """What was bridged in all calls so far; empty for an LLM that keeps none."""
+        return []
 
     def stream(
         self,
@@ -115,6 +121,9 @@ class UnifiedLLM(BaseLLM):
             ``Authorization: Bearer``.
         sign: a function (sync or async) that is called as ``sign(method, url, headers, body)`` for each request and
             returns a dict of headers to add, for gateways that want a signature.
+        strict: each leniency is an error instead of an entry in the ledger: ``BadResponseError`` for one in the answer,
+            with the rule's name and what had arrived; the server's own refusal where Loom would have changed the
+            request.
         **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
 
     Raises:
@@ -137,6 +146,7 @@ class UnifiedLLM(BaseLLM):
         extra_body: Mapping[str, Any] | None = None,
         auth: Any = None,
         sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
+        strict: bool | None = None,
         **params: Any,
     ) -> None:
         for name, value in (("provider", provider), ("base_url", base_url), ("model", model)):
@@ -147,6 +157,8 @@ class UnifiedLLM(BaseLLM):
         if sign is not None and not callable(sign):
             raise ConfigurationError(f"sign is a function, not {type(sign).__name__}")
         form, key = _resolve_auth(auth, api_key)
+        if not isinstance(strict, (bool, type(None))):
+            raise ConfigurationError(f"strict is True or False, not {strict!r}")
         params["temperature"] = temperature
         params["max_tokens"] = max_tokens
         self._native = _loom.Llm(
@@ -159,6 +171,7 @@ class UnifiedLLM(BaseLLM):
             default_headers=None if default_headers is None else dict(default_headers),
             default_query=None if default_query is None else dict(default_query),
             extra_body=None if extra_body is None else dict(extra_body),
+            strict=strict,
             params=params,
             auth=form,
             sign=sign,
@@ -178,6 +191,12 @@ class UnifiedLLM(BaseLLM):
     def provider(self) -> str:
         """The provider's name."""
         return self._native.provider
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        """What was bridged in all calls of this LLM: each entry once, with how often; of a rule with many details the
+        newest. ``loom.ledger_rules()`` lists the rules."""
+        return self._native.ledger
 
     def stream(
         self,

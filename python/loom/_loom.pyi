@@ -5,6 +5,8 @@ from typing import Any, Literal, final
 
 from typing_extensions import disjoint_base
 
+from ._ledger import LedgerEntry
+
 __all__ = [
     "Collector",
     "Completion",
@@ -19,6 +21,7 @@ __all__ = [
     "__version__",
     "cli_main",
     "is_running",
+    "ledger_rules",
     "message_dicts",
     "providers",
     "register_provider",
@@ -82,8 +85,8 @@ class Message:
     @property
     def request_id(self) -> str | None: ...
     @property
-    def ledger(self) -> list[dict[str, str]]:
-        """The leniencies that reading the answer needed: dicts with ``rule`` and ``detail``."""
+    def ledger(self) -> list[LedgerEntry]:
+        """What was bridged for this answer; on an agent's answer, in the whole run."""
     def to_dict(self) -> dict[str, Any]:
         """The message in OpenAI's form, with usage and the like where they are known."""
     @classmethod
@@ -170,8 +173,8 @@ class Completion:
     @property
     def request_id(self) -> str | None: ...
     @property
-    def ledger(self) -> list[dict[str, str]]:
-        """The leniencies that reading the answer needed: dicts with ``rule`` and ``detail``."""
+    def ledger(self) -> list[LedgerEntry]:
+        """What was bridged for this answer."""
     def to_message(self) -> Message:
         """The completion as an assistant message."""
     def events(self) -> list[dict[str, Any]]:
@@ -219,6 +222,7 @@ class Llm:
         default_headers: dict[str, Any] | None = None,
         default_query: dict[str, Any] | None = None,
         extra_body: dict[str, Any] | None = None,
+        strict: bool | None = None,
         params: dict[str, Any] | None = None,
         auth: Any = None,
         sign: Any = None,
@@ -229,6 +233,8 @@ class Llm:
     def base_url(self) -> str: ...
     @property
     def provider(self) -> str: ...
+    @property
+    def ledger(self) -> list[LedgerEntry]: ...
     def stream(
         self,
         messages: Any,
@@ -281,6 +287,7 @@ class Run:
 def providers() -> list[dict[str, Any]]:
     """The providers that are known by name."""
 
+def ledger_rules() -> list[dict[str, str]]: ...
 def register_provider(fields: dict[str, Any]) -> None: ...
 def cli_main(args: Sequence[str]) -> int: ...
 def is_running() -> bool: ...

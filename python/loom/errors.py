@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._ledger import LedgerEntry
     from ._loom import Completion, Message
 
 __all__ = [
@@ -83,6 +84,7 @@ class LLMError(LoomError):
         partial: a ``Completion`` with what had arrived.
         hint: what to do.
         attempts: how many requests were sent; 0 when none was.
+        ledger: what had been bridged before it failed, a list of ``LedgerEntry``.
     """
 
     kind: str = "server"
@@ -104,6 +106,7 @@ class LLMError(LoomError):
         partial: Completion | None = None,
         hint: str | None = None,
         attempts: int = 0,
+        ledger: list[LedgerEntry] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -120,6 +123,7 @@ class LLMError(LoomError):
         self.partial = partial
         self.hint = hint
         self.attempts = attempts
+        self.ledger = ledger or []
 
     def __str__(self) -> str:
         text = self.message

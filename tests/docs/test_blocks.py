@@ -316,6 +316,18 @@ def test_the_tables_of_errors_are_complete():
             assert re.search(rf"^\| `{kind}` \| `{error.__name__}` \|", text, re.MULTILINE), kind
 
 
+def test_the_table_of_the_ledgers_rules_is_complete():
+    import loom
+
+    rules = {row["rule"]: row for row in loom.ledger_rules()}
+    for page in ("ledger.md", "ledger.zh.md"):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `(\w+)` \| `((?:request|answer|connection)[\w.]*)` \| (.*) \|$", text, re.MULTILINE)
+        assert [row[0] for row in rows] == list(rules), f"{page}: the rules differ from crates/loom-wire/src/ledger.rs"
+        for rule, where, what in rows:
+            assert where == rules[rule]["where"] and (page.endswith(".zh.md") or what == rules[rule]["what"]), rule
+
+
 def test_the_command_line_page_names_every_option(world):
     for page in ("cli.md", "cli.zh.md"):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -106,6 +106,7 @@ def fields_of(completion: Any) -> dict[str, Any]:
 
 def fields_of_error(error: loom.errors.LLMError) -> dict[str, Any]:
     fields = {name: getattr(error, name) for name in ERROR_FIELDS}
+    fields["ledger"] = [entry["rule"] for entry in error.ledger]
     return {**fields, "partial": error.partial and fields_of(error.partial)}
 
 
@@ -158,6 +159,7 @@ def fill(text: str, server: MockServer, other: MockServer) -> str:
 
 def llm_of(settings: dict[str, Any], server: MockServer, other: MockServer) -> Any:
     known = {"provider", "model", "api_key", "base_url", "max_retries", "timeout", "headers", "query", "extra_body"}
+    known.add("strict")
     unknown = settings.keys() - known
     assert not unknown, f"Loom has no setting {unknown} yet"
     options = {"model": "m", "max_retries": 0, "base_url": "{origin}/v1", **settings}

@@ -129,6 +129,12 @@ pub(crate) struct Options {
     /// Seconds that a call may take, retries included [env: LOOM_TIMEOUT] [default: 600]
     #[arg(long, value_name = "SECONDS", help_heading = CONNECTION)]
     pub(crate) timeout: Option<f64>,
+    /// Repetitions of a failed call before its first token [env: LOOM_MAX_RETRIES] [default: 2]
+    #[arg(long, value_name = "NUMBER", help_heading = CONNECTION)]
+    pub(crate) max_retries: Option<u32>,
+    /// Each leniency is an error: nothing about the request is changed, nothing about the answer is bridged
+    #[arg(long, help_heading = CONNECTION)]
+    pub(crate) strict: bool,
     /// The loom.toml to read [env: LOOM_CONFIG] [default: ./loom.toml, else loom/loom.toml in the user's
     /// configuration folder]
     #[arg(long, value_name = "FILE", help_heading = CONNECTION)]

@@ -126,6 +126,12 @@ impl Connection {
             }
             settings = settings.timeout_secs(seconds);
         }
+        if let Some(retries) = number(options.max_retries, "max-retries", env("LOOM_MAX_RETRIES"))? {
+            settings = settings.max_retries(retries);
+        }
+        if options.strict {
+            settings = settings.strict(true);
+        }
         for param in &options.param {
             let (name, value) = param_pair(param)?;
             settings = settings.param(name, value);

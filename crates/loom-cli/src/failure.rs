@@ -130,6 +130,7 @@ fn to_json(error: &AgentError) -> Value {
         "url": details.url,
         "request_id": details.request_id,
         "attempts": details.attempts,
+        "ledger": details.ledger,
     })
 }
 
@@ -149,6 +150,7 @@ const SHELL_WORDS: &[(&str, &str)] = &[
     ("base_url=\"http://localhost:8000/v1\"", "--base-url http://localhost:8000/v1"),
     ("model=\"…\"", "--model NAME"),
     ("give one as api_key", "give one with --api-key"),
+    ("strict=True", "--strict"),
     ("as base_url", "as --base-url"),
     ("default_headers={\"Authorization\": \"Basic …\"}", "--header \"Authorization: Basic …\""),
 ];

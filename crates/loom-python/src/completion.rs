@@ -205,10 +205,18 @@ impl Collector {
             "usage" => Event::Usage(convert::from_py(&usage_of(event)?, "usage")?),
             "finish" => {
                 self.finished = true;
+                let ledger = event.get_item("ledger")?.filter(|ledger| !ledger.is_none());
                 Event::Finish(Box::new(Finish {
                     finish_reason: text("finish_reason")?.map(|word| FinishReason::from_wire(&word).0),
                     model: text("model")?,
+                    id: text("id")?,
                     request_id: text("request_id")?,
+                    refusal: text("refusal")?,
+                    content: text("content")?,
+                    ledger: ledger
+                        .map(|ledger| convert::from_py(&ledger, "ledger"))
+                        .transpose()?
+                        .unwrap_or_default(),
                     ..Finish::default()
                 }))
             }

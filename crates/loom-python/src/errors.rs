@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::completion::Completion;
+use crate::convert;
 use crate::message::Message;
 
 fn build<'py>(py: Python<'py>, error: &LlmError) -> PyResult<Bound<'py, PyAny>> {
@@ -22,6 +23,7 @@ fn build<'py>(py: Python<'py>, error: &LlmError) -> PyResult<Bound<'py, PyAny>> 
     fields.set_item("requested_tokens", error.requested_tokens)?;
     fields.set_item("hint", &error.hint)?;
     fields.set_item("attempts", error.attempts)?;
+    fields.set_item("ledger", convert::to_py(py, &error.ledger)?)?;
     if let Some(partial) = &error.partial {
         fields.set_item("partial", Completion((**partial).clone()))?;
     }

@@ -40,6 +40,19 @@ fn message_dicts<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, P
     convert::messages(messages)?.iter().map(|message| convert::to_py(messages.py(), &**message)).collect()
 }
 
+/// The rules of the ledger: their names, what they do, and what they are about.
+#[pyfunction]
+fn ledger_rules(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let row = |rule: &loom::Rule| {
+        let row = PyDict::new(py);
+        row.set_item("rule", rule.as_str())?;
+        row.set_item("what", rule.what())?;
+        row.set_item("where", rule.place())?;
+        Ok(row)
+    };
+    loom::Rule::ALL.iter().map(row).collect()
+}
+
 /// Runs the command line program with these arguments and returns its exit code.
 #[pyfunction]
 fn cli_main(py: Python<'_>, args: Vec<OsString>) -> u8 {
@@ -64,6 +77,7 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(providers, module)?)?;
     module.add_function(wrap_pyfunction!(register_provider, module)?)?;
     module.add_function(wrap_pyfunction!(message_dicts, module)?)?;
+    module.add_function(wrap_pyfunction!(ledger_rules, module)?)?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::is_running, module)?)?;
     Ok(())

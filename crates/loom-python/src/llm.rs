@@ -34,7 +34,8 @@ impl Llm {
     #[new]
     #[pyo3(signature = (
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
-        default_headers = None, default_query = None, extra_body = None, params = None, auth = None, sign = None
+        default_headers = None, default_query = None, extra_body = None, strict = None, params = None, auth = None,
+        sign = None
     ))]
     fn new(
         py: Python<'_>,
@@ -47,6 +48,7 @@ impl Llm {
         default_headers: Option<&Bound<'_, PyDict>>,
         default_query: Option<&Bound<'_, PyDict>>,
         extra_body: Option<&Bound<'_, PyDict>>,
+        strict: Option<bool>,
         params: Option<&Bound<'_, PyDict>>,
         auth: Option<&Bound<'_, PyAny>>,
         sign: Option<Py<PyAny>>,
@@ -76,6 +78,9 @@ impl Llm {
         }
         if let Some(retries) = max_retries {
             settings = settings.max_retries(retries);
+        }
+        if let Some(strict) = strict {
+            settings = settings.strict(strict);
         }
         for (name, value) in default_headers.into_iter().flat_map(|headers| headers.iter()) {
             let name: String = name.extract()?;
@@ -112,6 +117,12 @@ impl Llm {
     #[getter]
     fn provider(&self) -> &str {
         &self.llm.provider().name
+    }
+
+    /// What was bridged in all calls.
+    #[getter]
+    fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        convert::to_py(py, &self.llm.ledger())
     }
 
     /// The events of a call; `deltas` says whether they are wanted as they come.

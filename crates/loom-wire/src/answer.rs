@@ -86,8 +86,8 @@ impl AnswerDecoder {
     }
 
     /// Notes a leniency that was used outside the body.
-    pub fn note(&mut self, rule: Rule, detail: impl Into<String>) {
-        self.ledger.note(rule, detail);
+    pub fn note(&mut self, entry: LedgerEntry) {
+        self.ledger.add(entry);
     }
 
     /// The text must be JSON: see [`json_answer`].

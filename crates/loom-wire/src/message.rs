@@ -111,7 +111,7 @@ pub struct Message {
     /// The server's name for the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The leniencies that reading the answer needed.
+    /// What was bridged for this answer; on an agent's answer, in the whole run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ledger: Vec<LedgerEntry>,
     /// Fields that Loom does not know; sent as they are.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use loom_wire::{Completion, Message, Request, ToolCall, ToolSpec, Usage};
+use loom_wire::{Completion, LedgerEntry, Message, Request, ToolCall, ToolSpec, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::error::AgentError;
@@ -24,6 +24,9 @@ pub struct Run {
     /// The sum over the turns; `None` before the first and when a turn's is unknown.
     usage: Option<Usage>,
     usage_unknown: bool,
+    /// What was bridged in all turns.
+    #[serde(default)]
+    ledger: Vec<LedgerEntry>,
     state: State,
 }
 
@@ -74,7 +77,7 @@ impl Run {
     /// A run over these messages.
     pub fn new(messages: Vec<Arc<Message>>, max_turns: u32) -> Self {
         let given = messages.len();
-        Self { messages, given, max_turns, turns: 0, usage: None, usage_unknown: false, state: State::Model }
+        Self { messages, given, max_turns, turns: 0, usage: None, usage_unknown: false, ledger: Vec::new(), state: State::Model }
     }
 
     /// The whole conversation so far.
@@ -131,11 +134,13 @@ impl Run {
 
     fn take_completion(&mut self, completion: Completion, tools: &[ToolSpec]) -> Result<Step, AgentError> {
         self.add_usage(completion.usage);
+        loom_wire::ledger::merge(&mut self.ledger, completion.ledger.iter().cloned());
         let mut message = Message::from(completion);
         if message.tool_calls.is_empty() {
             self.state = State::Done;
             self.messages.push(Arc::new(message.clone()));
             message.usage = self.usage;
+            message.ledger.clone_from(&self.ledger);
             return Ok(Step::Done(Box::new(message)));
         }
         make_ids_unique(&mut message.tool_calls);

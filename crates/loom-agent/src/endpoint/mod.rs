@@ -17,7 +17,7 @@ use std::sync::RwLock;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use loom_wire::{LlmError, Rule, api_error};
+use loom_wire::{LedgerEntry, LlmError, Rule, api_error};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
 use reqwest::{Method, Response, Url};
 use secrecy::ExposeSecret;
@@ -78,6 +78,8 @@ pub struct Endpoint {
     pub timeout: Timeout,
     /// How often a failed call is repeated.
     pub retries: Retries,
+    /// No other path is tried than the one given.
+    pub(crate) fixed_path: bool,
     /// The base that answered when the one given did not: the same with `/v1`.
     found: RwLock<Option<BaseUrl>>,
 }
@@ -123,6 +125,7 @@ impl Endpoint {
             query,
             timeout,
             retries,
+            fixed_path: false,
             found: RwLock::new(None),
         })
     }
@@ -151,7 +154,7 @@ impl Endpoint {
     /// The other base to try when the path was not found, or `None` if there is none or it is in use already.
     pub(crate) fn alternative(&self) -> Option<BaseUrl> {
         let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
-        if found.is_some() { None } else { self.base.with_v1() }
+        if found.is_some() || self.fixed_path { None } else { self.base.with_v1() }
     }
 
     /// Remembers the base that answered.
@@ -240,7 +243,7 @@ impl Endpoint {
                 return Err(error);
             };
             tracing::info!(target: "loom", "{change}");
-            changes.push((Rule::KeyReplaced, change));
+            changes.push(LedgerEntry::new(Rule::KeyReplaced, change));
         }
     }
 
@@ -358,7 +361,7 @@ pub(crate) struct Answer {
     /// The server's name for the request.
     pub(crate) request_id: Option<String>,
     /// What was changed on the way, for the ledger.
-    pub(crate) changes: Vec<(Rule, String)>,
+    pub(crate) changes: Vec<LedgerEntry>,
     response: Response,
 }
 

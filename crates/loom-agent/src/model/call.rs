@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use loom_wire::answer::{AnswerDecoder, End, Limits};
 use loom_wire::request::{self, Spelling};
-use loom_wire::{ErrorKind, Event, LlmError, Request, Rule, api_error};
+use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_error, json_answer};
 
 use serde_json::{Map, Value};
 
@@ -52,15 +52,34 @@ struct Reading {
 
 /// What was changed about the request on the way, for the ledger.
 #[derive(Default)]
-struct Changes(Vec<(Rule, String)>);
+struct Changes(Vec<LedgerEntry>);
 
 impl Changes {
     fn lesson(&mut self, lesson: adapt::Lesson) {
-        self.0.push((Rule::RequestAdapted, lesson.describe().to_owned()));
+        self.0.push(LedgerEntry::new(Rule::RequestAdapted, lesson.describe()));
     }
 
     fn path(&mut self, given: &BaseUrl, used: &BaseUrl) {
-        self.0.push((Rule::PathAdapted, format!("{used} answers, {given} does not")));
+        self.0.push(LedgerEntry::new(Rule::PathAdapted, format!("{used} answers, {given} does not")));
+    }
+
+    /// Adds them to an error that does not know of them.
+    fn noted_on(self, mut error: LlmError) -> LlmError {
+        for entry in self.0 {
+            if !error.ledger.iter().any(|known| known.says_the_same(&entry)) {
+                error.ledger.push(entry);
+            }
+        }
+        error
+    }
+}
+
+impl Drop for Call {
+    /// What was bridged in a stream that nobody reads to its end counts, too.
+    fn drop(&mut self) {
+        if let State::Reading(reading) = &self.state {
+            self.llm.record.add(reading.decoder.ledger());
+        }
     }
 }
 
@@ -93,7 +112,8 @@ impl Call {
                 State::Fresh => {
                     // The clocks start when the call is first polled.
                     self.clocks = Clocks::start(self.llm.endpoint.timeout);
-                    self.open().await
+                    let mut changes = Changes::default();
+                    self.open(&mut changes).await.map_err(|error| changes.noted_on(error))
                 }
                 State::Reading(mut reading) => {
                     let result = reading.advance(&mut self.clocks, &mut self.decoded).await;
@@ -103,11 +123,15 @@ impl Call {
             self.ready.extend(self.decoded.drain(..));
             self.state = match result {
                 Ok(reading) if reading.decoder.is_done() => {
+                    self.llm.record.add(reading.decoder.ledger());
                     reading.answer.retire();
                     State::Over
                 }
                 Ok(reading) => State::Reading(reading),
-                Err(error) => State::Failed(self.judged(error)),
+                Err(error) => {
+                    self.llm.record.add(&error.ledger);
+                    State::Failed(self.judged(error))
+                }
             };
         }
     }
@@ -120,15 +144,14 @@ impl Call {
     }
 
     /// Sends the request, again where that may help, until the first payload has arrived.
-    async fn open(&mut self) -> Result<Box<Reading>, LlmError> {
+    async fn open(&mut self, changes: &mut Changes) -> Result<Box<Reading>, LlmError> {
         let mut model = match &self.model {
             Some(name) => name.clone(),
             None => self.llm.resolve_model(&self.clocks).await?,
         };
         let origin = self.llm.endpoint.base_url().origin();
         let mut spelling = self.llm.spelling();
-        let mut changes = Changes::default();
-        for lesson in adapt::learnt(&origin, &model) {
+        for lesson in adapt::learnt(&origin, &model).into_iter().filter(|_| !self.llm.strict) {
             if lesson.apply(&mut spelling) {
                 changes.lesson(lesson);
             }
@@ -139,12 +162,12 @@ impl Call {
         if base != *given {
             changes.path(given, &base);
         }
-        let (mut attempts, mut failures) = (0, 0);
+        let (mut attempts, mut failures, mut bad_responses) = (0, 0, 0);
         let mut first_path_error: Option<LlmError> = None;
         loop {
             attempts += 1;
             let body = self.encode(&model, &spelling)?;
-            let mut error = match self.attempt(&base, body.clone(), &changes, attempts).await {
+            let mut error = match self.attempt(&base, body.clone(), changes, attempts).await {
                 Ok(reading) => {
                     // Only what has helped is remembered.
                     for lesson in new_lessons {
@@ -160,7 +183,16 @@ impl Call {
             error.attempts = attempts;
             self.decoded.clear();
             if let Some(original) = first_path_error.take() {
+                // The path that was tried has not helped.
+                changes.0.pop();
                 return Err(path_error(original, &base, &error));
+            }
+            if let Some(lesson) = adapt::lesson(&error).filter(|_| self.llm.strict) {
+                error.hint = Some(format!(
+                    "strict=True sends the request as it is; without it, Loom asks again: {}",
+                    lesson.describe()
+                ));
+                return Err(error);
             }
             if let Some(lesson) = adapt::lesson(&error)
                 && new_lessons.len() < adapt::MAX_LESSONS
@@ -179,6 +211,7 @@ impl Call {
             }
             if error.kind == ErrorKind::NotFound
                 && self.model.is_none()
+                && !self.llm.strict
                 && self.llm.model_is_default()
                 && !is_wrong_path(&error)
             {
@@ -193,11 +226,19 @@ impl Call {
                         return Err(error);
                     }
                 };
-                changes.0.push((Rule::RequestAdapted, format!("the model {served:?} instead of {model:?}")));
+                changes.0.push(LedgerEntry::new(
+                    Rule::RequestAdapted,
+                    format!("the model {served:?} instead of {model:?}"),
+                ));
                 model = served;
                 continue;
             }
             failures += 1;
+            // What a server answers wrongly twice (an empty answer, mostly) it will a third time.
+            bad_responses += u32::from(error.kind == ErrorKind::BadResponse);
+            if bad_responses > 1 {
+                return Err(explained(error, &self.asked(&model)));
+            }
             let Some(wait) = self.llm.endpoint.retries.wait(&error, failures) else {
                 return Err(explained(error, &self.asked(&model)));
             };
@@ -230,8 +271,14 @@ impl Call {
         let stream = self.request.stream;
         let answer = self.llm.endpoint.post(base, "chat/completions", body, stream, &self.clocks).await?;
         let mut decoder = AnswerDecoder::new(Limits::default(), stream, answer.request_id.clone());
-        for (rule, detail) in changes.0.iter().chain(&answer.changes) {
-            decoder.note(*rule, detail.as_str());
+        for entry in changes.0.iter().chain(&answer.changes) {
+            decoder.note(entry.clone());
+        }
+        if self.llm.strict {
+            decoder.be_strict();
+        }
+        if self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for) {
+            decoder.expect_json();
         }
         let mut reading = Box::new(Reading { answer, decoder, attempts, has_token: false });
         // Until something is there to deliver, a failure can still be repeated.

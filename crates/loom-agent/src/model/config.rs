@@ -13,6 +13,7 @@
 //! params = { temperature = 0.2, max_tokens = 2000 }
 //! timeout = 120.0                            # or { connect = 5, first_token = 60, idle = 30, total = 600 }
 //! max_retries = 2
+//! strict = false
 //!
 //! [endpoints.gateway]
 //! base_url = "https://llm-gateway.example.internal/v1"
@@ -68,6 +69,7 @@ pub struct EndpointConfig {
     extra_body: Map<String, Value>,
     timeout: Option<TimeoutConfig>,
     max_retries: Option<u32>,
+    strict: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -265,6 +267,7 @@ impl EndpointConfig {
         fill(&mut settings.base_url, &self.base_url);
         fill(&mut settings.model, &self.model);
         settings.max_retries = settings.max_retries.or(self.max_retries);
+        settings.strict = settings.strict.or(self.strict);
         if let (None, Some(timeout)) = (settings.timeout, &self.timeout) {
             settings.timeout = Some(match timeout {
                 TimeoutConfig::Clocks(timeout) => *timeout,

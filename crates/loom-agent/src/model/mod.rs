@@ -7,6 +7,7 @@ mod hints;
 mod llm;
 mod path;
 pub mod provider;
+mod record;
 mod settings;
 mod unified;
 

@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use crate::endpoint::{Auth, BaseUrl, Endpoint, Headers, Key, Options, Retries, Signer, Timeout};
 use crate::model::config::Config;
 use crate::model::provider::{self, Provider};
-use crate::model::unified::UnifiedLlm;
+use crate::model::record::Record;
+use crate::model::unified::{Inner, UnifiedLlm};
 
 /// The names of settings, here and of an agent, as Python has them.
-const SETTINGS: [&str; 17] = [
+const SETTINGS: [&str; 18] = [
     "provider",
     "api_key",
     "auth",
@@ -23,6 +24,7 @@ const SETTINGS: [&str; 17] = [
     "default_headers",
     "default_query",
     "extra_body",
+    "strict",
     "temperature",
     "max_tokens",
     "system_prompt",
@@ -52,6 +54,7 @@ pub struct LlmSettings {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) params: Map<String, Value>,
     pub(crate) extra_body: Map<String, Value>,
+    pub(crate) strict: Option<bool>,
     pub(crate) config_file: Option<std::path::PathBuf>,
 }
 
@@ -165,6 +168,15 @@ impl LlmSettings {
         self
     }
 
+    /// Whether each leniency is an error instead of an entry in the ledger. Default `false`.
+    ///
+    /// An answer that needed one fails with `bad_response`, which names the rule and carries what had arrived. A
+    /// request is sent as it is: a refusal that Loom would cure by changing it is the error.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = Some(strict);
+        self
+    }
+
     /// The `loom.toml` to look endpoints up in. Default: see [`Config::find`].
     pub fn config_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.config_file = Some(path.into());
@@ -192,7 +204,7 @@ impl LlmSettings {
             None if key_allowed => provider.key_env.iter().find_map(|name| env(name)).map(Key::from),
             None => None,
         };
-        let endpoint = Endpoint::new(
+        let mut endpoint = Endpoint::new(
             base,
             Options {
                 key,
@@ -204,8 +216,19 @@ impl LlmSettings {
                 retries: Retries { max: self.max_retries.unwrap_or(Retries::default().max) },
             },
         )?;
+        endpoint.fixed_path = self.strict.unwrap_or(false);
         let model = self.model.filter(|name| !name.trim().is_empty());
-        Ok(UnifiedLlm::new(endpoint, provider, at_home, model, self.params, self.extra_body))
+        Ok(UnifiedLlm::new(Inner {
+            endpoint,
+            provider,
+            at_home,
+            model,
+            found_model: std::sync::RwLock::default(),
+            params: self.params,
+            extra_body: self.extra_body,
+            strict: self.strict.unwrap_or(false),
+            record: Record::default(),
+        }))
     }
 
     /// What cannot be meant: a misspelt setting, which would be sent as a request parameter, and a clock that never runs.

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::stream;
 use loom_wire::request::Spelling;
-use loom_wire::{Completion, ErrorKind, LlmError, Request};
+use loom_wire::{Completion, ErrorKind, LedgerEntry, LlmError, Request};
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Clocks, Endpoint};
@@ -13,6 +13,7 @@ use crate::model::call::Call;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::{EventStream, Llm, collect};
 use crate::model::provider::Provider;
+use crate::model::record::Record;
 use crate::model::settings::LlmSettings;
 
 /// An LLM behind an OpenAI-compatible endpoint. Cheap to clone; clones share what they have learnt.
@@ -33,12 +34,15 @@ pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
     pub(crate) provider: Provider,
     /// The endpoint is at the provider's own address, where the provider's spelling is known.
-    at_home: bool,
-    model: Option<String>,
+    pub(crate) at_home: bool,
+    pub(crate) model: Option<String>,
     /// The model found by asking, or the one that replaced a default that the endpoint refused.
-    found_model: RwLock<Option<String>>,
+    pub(crate) found_model: RwLock<Option<String>>,
     pub(crate) params: Map<String, Value>,
     pub(crate) extra_body: Map<String, Value>,
+    /// Each leniency is an error.
+    pub(crate) strict: bool,
+    pub(crate) record: Record,
 }
 
 impl UnifiedLlm {
@@ -47,23 +51,8 @@ impl UnifiedLlm {
         LlmSettings::default()
     }
 
-    pub(crate) fn new(
-        endpoint: Endpoint,
-        provider: Provider,
-        at_home: bool,
-        model: Option<String>,
-        params: Map<String, Value>,
-        extra_body: Map<String, Value>,
-    ) -> Self {
-        Self(Arc::new(Inner {
-            endpoint,
-            provider,
-            at_home,
-            model,
-            found_model: RwLock::default(),
-            params,
-            extra_body,
-        }))
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
     }
 
     /// The endpoint it talks to.
@@ -79,6 +68,12 @@ impl UnifiedLlm {
     /// Whether the endpoint is at the provider's own address.
     pub fn at_home(&self) -> bool {
         self.0.at_home
+    }
+
+    /// What was bridged in all calls of this LLM and its clones: each entry once, with how often; of a rule with many
+    /// details the newest.
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
+        self.0.record.ledger()
     }
 
     /// The ids of the models that the endpoint serves.
@@ -99,11 +94,14 @@ impl UnifiedLlm {
         let completion = collect(self.stream(request)).await?;
         match completion.tool_calls.iter().find_map(|call| Some((call, call.invalid.as_ref()?))) {
             None => Ok(completion),
-            Some((call, why)) => Err(LlmError::bad_response(format!(
-                "the model called {:?} with arguments that cannot be used: {why}: {:?}",
-                call.name, call.arguments
-            ))
-            .with_partial(completion)),
+            Some((call, why)) => {
+                let mut error = LlmError::bad_response(format!(
+                    "the model called {:?} with arguments that cannot be used: {why}: {:?}",
+                    call.name, call.arguments
+                ));
+                error.ledger.clone_from(&completion.ledger);
+                Err(error.with_partial(completion))
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ fn check(expect: &Expect, outcome: &Outcome, over_socket: bool) -> Result<(), St
         (Some(expected), Some(error)) => {
             let mut expected = expected.clone();
             if let (Some(fields), false) = (expected.as_object_mut(), over_socket) {
-                for of_the_socket in ["hint", "attempts", "url", "request_id"] {
+                for of_the_socket in ["hint", "attempts", "url", "request_id", "ledger"] {
                     fields.shift_remove(of_the_socket);
                 }
             }
@@ -121,7 +121,10 @@ fn run_family(file: &str) {
         .iter()
         .map(|case| {
             let case = std::sync::Arc::clone(case);
-            runtime.spawn(async move { socket::run(&case).await })
+            runtime.spawn(async move {
+                socket::run(&case).await?;
+                socket::run_strictly(&case).await.map_err(|why| format!("strict: {why}"))
+            })
         })
         .collect();
     let (mut passed, mut open, mut failures) = (0, Vec::new(), Vec::new());

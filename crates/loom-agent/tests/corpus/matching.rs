@@ -125,5 +125,6 @@ pub(crate) fn error_value(error: &loom::LlmError) -> Value {
         "partial": error.partial.as_deref().map(completion_value),
         "hint": error.hint,
         "attempts": error.attempts,
+        "ledger": error.ledger.iter().map(|entry| entry.rule.as_str()).collect::<Vec<_>>(),
     })
 }

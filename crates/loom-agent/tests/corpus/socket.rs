@@ -61,6 +61,46 @@ pub(crate) async fn run(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
+/// The first call of a case again, with `strict`: what needed a leniency fails and nothing is asked differently; what
+/// needed none succeeds as before. Says nothing about calls that fail anyway.
+pub(crate) async fn run_strictly(case: &Case) -> Result<(), String> {
+    let (spec, expect) = (&case.request, &case.expect);
+    let Some(rules) = expect.ledger.as_ref().filter(|_| expect.error.is_none() && spec.call == CallKind::Chat)
+    else {
+        return Ok(());
+    };
+    let replies = Replies::default();
+    let server = start(&replies).await;
+    let fill = |text: &str| text.replace("{origin}", &server.origin());
+    let llm = settings(spec, &fill)?.strict(true).build().map_err(|error| error.to_string())?;
+    *replies.lock().unwrap() = case.responses.iter().map(|response| response.reply(&fill)).collect();
+    let limit = Duration::from_secs(30);
+    let outcome = tokio::time::timeout(limit, chat(&llm, spec, &Completion::default()))
+        .await
+        .map_err(|_| "it hangs")??;
+    let requests = server.requests().len();
+    let Some(error) = &outcome.error else {
+        return if rules.is_empty() && outcome.sum.ledger.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("it succeeds, with the ledger {:?}", outcome.sum.ledger))
+        };
+    };
+    let message = error["message"].as_str().unwrap_or_default();
+    if rules.is_empty() {
+        return Err(format!("it needs no leniency, but fails: {message}"));
+    }
+    let adapts = rules.iter().any(|rule| ["request_adapted", "path_adapted"].contains(&rule.as_str()));
+    if adapts && requests != 1 {
+        return Err(format!("{requests} requests were sent, although nothing may be changed"));
+    }
+    let names_a_rule = rules.iter().any(|rule| message.starts_with(&format!("strict: {rule} ")));
+    if !adapts && (error["kind"] != "bad_response" || !names_a_rule) {
+        return Err(format!("the error does not name one of {rules:?}: {error}"));
+    }
+    Ok(())
+}
+
 async fn start(replies: &Replies) -> Server {
     let replies = Arc::clone(replies);
     let handler = move |_: &RecordedRequest| {
@@ -200,6 +240,7 @@ fn settings(spec: &RequestSpec, fill: Fill<'_>) -> Result<LlmSettings, String> {
             "query" => value.as_object().into_iter().flatten().fold(settings, |settings, (name, value)| {
                 settings.query(name, value.as_str().unwrap_or_default())
             }),
+            "strict" => settings.strict(value.as_bool().unwrap_or_default()),
             "extra_body" => settings.extra_body(value.as_object().cloned().unwrap_or_default()),
             other => return Err(format!("Loom has no setting {other:?} yet")),
         };
