@@ -6,7 +6,7 @@ from typing import Any
 
 from . import _loom, _tools
 from ._llm import UnifiedLLM, open_stream
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StreamInterruptedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Agent:
         # The running loop cannot be waited for from inside itself, so the run gets a loop and a thread of its own.
         return _run_in_thread(self.run(message), asyncio.current_task())
 
-    def stream(self, message: Input) -> AsyncGenerator[dict[str, Any], None]:
+    def stream(self, message: Input) -> _RunEvents:
         """Runs and reports what happens, as an async iterator of dicts.
 
         Types, in order: ``run_start``; for each turn ``model_request``, then ``reasoning_delta`` and
@@ -111,7 +111,7 @@ class Agent:
 
         Leaving the loop early ends the run and closes its connection.
         """
-        return self._events(message, deltas=True)
+        return _RunEvents(self._events(message, deltas=True))
 
     def _events(self, message: Input, *, deltas: bool) -> AsyncGenerator[dict[str, Any], None]:
         events = self._drive(message, deltas)
@@ -195,6 +195,39 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, llm={self.llm!r}, tools={list(self._by_name)!r})"
+
+
+class _RunEvents:
+    """The events of a run. As an async generator; but where a wait for an event was cancelled (``asyncio.wait_for``),
+    which ends the run, asking for the next is an error and not the end."""
+
+    __slots__ = ("_events", "_over")
+
+    def __init__(self, events: AsyncGenerator[dict[str, Any], None]) -> None:
+        self._events = events
+        self._over = False
+
+    def __aiter__(self) -> _RunEvents:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        if self._over:
+            self._over = False
+            raise StreamInterruptedError(
+                "the run has ended, because a wait for its next event was cancelled",
+                hint="asyncio.wait_for on one event cancels the whole run: use timeout=loom.Timeout(first_token=…, "
+                "idle=…) instead",
+            )
+        try:
+            return await self._events.__anext__()
+        except BaseException as error:
+            self._over = type(error).__name__ == "CancelledError"
+            raise
+
+    async def aclose(self) -> None:
+        """Ends the run and closes its connection."""
+        self._over = False
+        await self._events.aclose()
 
 
 def _run_in_thread(run: Coroutine[Any, Any, _loom.Message], outer: Any) -> _loom.Message:

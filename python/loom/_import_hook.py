@@ -1,7 +1,8 @@
 """Makes ``import loom, Message, tool`` work, as the documentation of Loom's predecessor writes it.
 
 A finder of last resort: it stands at the end of ``sys.meta_path``, so a real module of that name always wins, and it
-answers only code that has imported ``loom`` before. Nothing is installed under these names.
+answers only code that has imported ``loom`` before. Nothing is installed under these names, and nothing stays in
+``sys.modules``: a real module that appears later is found.
 """
 
 from __future__ import annotations
@@ -24,9 +25,26 @@ class Finder:
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if name in NAMES and path is None and _importer_knows_loom():
-            return ModuleSpec(name, Loader(), origin="loom")
+        if name in NAMES and path is None and _importer_knows_loom(name):
+            return PassingSpec(name, Loader(), origin="loom")
         return None
+
+
+class PassingSpec(ModuleSpec):
+    """A spec whose module leaves ``sys.modules`` once it is imported. The import system puts it there for the importer
+    to take, and says that it is done by setting ``_initializing`` to False."""
+
+    _busy = False
+
+    @property
+    def _initializing(self) -> bool:
+        return self._busy
+
+    @_initializing.setter
+    def _initializing(self, value: bool) -> None:
+        if self._busy and not value:
+            sys.modules.pop(self.name, None)
+        self._busy = value
 
 
 class Loader(LoaderBase):
@@ -44,14 +62,21 @@ class Loader(LoaderBase):
         sys.modules[name] = getattr(loom, name)
 
 
-def _importer_knows_loom() -> bool:
+def _importer_knows_loom(name: str) -> bool:
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and "importlib" in frame.f_code.co_filename:
+    while frame is not None and _is_import_system(frame):
+        if str(frame.f_locals.get("name")).startswith(f"{name}."):
+            return False  # `import Message.part`: there is no such package
         frame = frame.f_back
     if frame is None:
         return False
     loom = sys.modules.get("loom")
     return any(scope.get("loom") is loom for scope in (frame.f_locals, frame.f_globals))
+
+
+def _is_import_system(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return package in ("importlib", "_frozen_importlib", "_frozen_importlib_external")
 
 
 def install() -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Tools",
     "Usage",
     "__version__",
+    "check_tool_name",
     "cli_main",
     "is_running",
     "ledger_rules",
@@ -286,6 +287,9 @@ class Run:
 
 def providers() -> list[dict[str, Any]]:
     """The providers that are known by name."""
+
+def check_tool_name(name: str) -> str | None:
+    """Why this cannot be the name of a tool, or None."""
 
 def ledger_rules() -> list[dict[str, str]]: ...
 def register_provider(fields: dict[str, Any]) -> None: ...

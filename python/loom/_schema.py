@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import functools
 import inspect
 import re
 import sys
@@ -44,7 +45,12 @@ class Signature:
 
 
 def read(function: Any) -> Signature:
-    """The signature of a function."""
+    """The signature of a function. Of a ``functools.partial``, what is not bound yet is the model's to give."""
+    if inspect.isclass(function):
+        raise ToolError(
+            f"{function.__name__} is a class: a tool is made from a function; wrap it in one that returns what the model "
+            "shall read"
+        )
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
@@ -56,6 +62,9 @@ def read(function: Any) -> Signature:
 
 
 def _read(function: Any, parameters: Any) -> Signature:
+    bound: dict[str, Any] = {}
+    if isinstance(function, functools.partial):
+        function, bound = function.func, function.keywords
     hints = _hints(function)
     summary, described = parse_docstring(inspect.getdoc(function) or "")
     properties: dict[str, Any] = {}
@@ -67,6 +76,8 @@ def _read(function: Any, parameters: Any) -> Signature:
             takes_any = True
             continue
         if parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        if parameter.name in bound:
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise ToolError(f"{parameter.name!r} is positional-only: the model passes arguments by name")

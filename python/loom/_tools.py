@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import _loom
 from .errors import ToolError
 
 TYPE_CHECKING = False
@@ -35,7 +36,10 @@ class Tool:
             raise ToolError(f"a tool is made from a function, not from {type(function).__name__}")
         signature = _schema.read(function)
         self.function = function
-        self.name = str(name or getattr(function, "__name__", type(function).__name__))
+        self.name = _name_of(function) if name is None else name
+        wrong = _loom.check_tool_name(self.name) if isinstance(self.name, str) else "a tool's name is a str"
+        if wrong is not None:
+            raise ToolError(f"{wrong}; give one: loom.tool(function, name=\"…\")")
         self.description = signature.description if description is None else description
         self.parameters = signature.parameters if parameters is None else parameters
         self._signature = signature
@@ -54,7 +58,8 @@ class Tool:
         return {"type": "function", "function": function}
 
     async def invoke(self, arguments: dict[str, Any]) -> str:
-        """Calls the function with the model's arguments and returns its result as the model reads it.
+        """Calls the function with the model's arguments and returns its result as the model reads it; of a generator, the
+        list of its items.
 
         A plain function runs in a thread, so that it does not hold up the event loop; an async one runs in the
         caller's task. Both see the caller's context variables.
@@ -77,6 +82,8 @@ class Tool:
             result = await loop.run_in_executor(None, lambda: context.run(_call, self.function, kwargs))
             if inspect.isawaitable(result):
                 result = await result
+        if inspect.isasyncgen(result):
+            result = [item async for item in result]
         return render(result)
 
     def __repr__(self) -> str:
@@ -86,11 +93,20 @@ class Tool:
 def _call(function: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     """Calls a plain function. What it raises must be something that a future can carry."""
     import concurrent.futures
+    import types
 
     try:
-        return function(**kwargs)
+        result = function(**kwargs)
+        # Its body runs here, in the thread, and not where the result is rendered.
+        return list(result) if isinstance(result, types.GeneratorType) else result
     except (StopIteration, concurrent.futures.CancelledError) as error:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _name_of(function: Any) -> str:
+    """The name of what is called: of a partial the function's own, of an object its class's."""
+    inner = getattr(function, "func", function) if type(function).__name__ == "partial" else function
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def tool(
@@ -100,6 +116,9 @@ def tool(
     description: str | None = None,
 ) -> Any:
     """Makes a tool from a function: ``@tool``, ``@tool()`` or ``@tool(name="…")``.
+
+    A ``functools.partial`` offers what it leaves open, a generator's items are its result. Classes and functions without
+    a name of their own (a ``lambda``, unless ``name`` is given) are refused.
 
     The schema comes from the signature (``Optional``, ``Literal``, ``list[int]``, ``dict``, enums, dataclasses,
     defaults), the descriptions from the docstring.

@@ -60,6 +60,30 @@ def test_other_names_are_still_not_found(tmp_path, name):
     assert done.returncode == 1 and "ModuleNotFoundError" in done.stderr
 
 
+def test_a_real_module_that_appears_later_is_found(tmp_path):
+    source = """
+import sys
+import loom, Message, tool
+assert Message is loom.Message and tool is loom.tool
+assert "Message" not in sys.modules and "tool" not in sys.modules
+import Message, importlib
+assert Message is loom.Message and importlib.import_module("tool") is loom.tool
+open("tool.py", "w").write("real = True")
+open("Message.py", "w").write("real = True")
+importlib.invalidate_caches()
+import Message, tool
+assert tool.real and Message.real and "tool" in sys.modules
+"""
+    assert output(source, tmp_path) == ""
+
+
+def test_a_caller_whose_path_resembles_the_import_system_is_a_caller(tmp_path):
+    (tmp_path / "my_importlib").mkdir()
+    (tmp_path / "my_importlib" / "stranger.py").write_text("import Message\n")
+    done = python("import loom, my_importlib.stranger", tmp_path)
+    assert done.returncode == 1 and "No module named 'Message'" in done.stderr
+
+
 def test_nothing_is_installed_under_these_names(tmp_path):
     source = """
 import importlib.util

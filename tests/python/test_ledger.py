@@ -9,7 +9,7 @@ import loom
 import pytest
 from conftest import run
 from loom.builtin import UnifiedLLM
-from replies import Reply, chunk, json_reply, sse
+from replies import DONE, HANG, Reply, chunk, json_reply, sse
 
 from servers import MockServer
 
@@ -134,14 +134,15 @@ def test_the_llm_remembers_all_its_calls_bounded_and_from_any_thread():
 
 
 def test_a_stream_that_is_left_early_counts_too():
-    stream = sse(b"stray line\n", chunk({"content": "a"}), chunk({"content": "b"}))
+    stream = sse(chunk({"content": "a"}), b"stray line\n", chunk({"content": "b"}), HANG)
     with scripted(stream) as server:
         llm = llm_of(server)
 
         async def main():
             async with llm.stream("Hi") as events:
-                async for _ in events:
-                    break
+                async for event in events:
+                    if event["content"] == "b":
+                        break
             del events
             for _ in range(200):
                 if llm.ledger:
@@ -211,3 +212,64 @@ def test_an_llm_of_ones_own_may_bring_its_ledger():
 
     assert rules(loom.agent(llm=Own()).run_sync("Hi").ledger) == ["missing_done"]
     assert run(Own().generate("Hi")).id == "c1"
+
+
+# ---- Answers that shall be JSON
+
+JSON = {"type": "json_object"}
+FENCED = "```json\n{\"a\": 1}\n```"
+
+
+def test_json_is_taken_out_of_its_fence_also_from_a_stream():
+    stream = sse(chunk({"content": FENCED[:9]}), chunk({"content": FENCED[9:]}), chunk({}, "stop"), DONE)
+    with scripted(body(message={"content": FENCED}), stream) as server:
+        llm = llm_of(server)
+        completion = run(llm.generate("Hi", response_format=JSON))
+        assert json.loads(completion.content) == {"a": 1} and rules(completion.ledger) == ["json_extracted"]
+
+        async def main():
+            events = llm.stream("Hi", response_format=JSON)
+            seen = [event async for event in events]
+            return seen, events.completion()
+
+        seen, completion = run(main())
+    assert "".join(event["content"] for event in seen[:-1]) == FENCED, "deltas are not held back"
+    assert seen[-1]["type"] == "finish" and json.loads(seen[-1]["content"]) == {"a": 1} == json.loads(completion.content)
+
+
+def test_an_agent_whose_answers_shall_be_json():
+    with scripted(body(message={"content": FENCED})) as server:
+        agent = loom.agent(llm=llm_of(server, response_format=JSON), event_handler=lambda event: None)
+        assert json.loads(agent.run_sync("Hi").content) == {"a": 1}
+
+
+def test_what_is_no_json_is_an_error_with_the_text():
+    with scripted(body(message={"content": "Sure!"})) as server:
+        with pytest.raises(loom.BadResponseError, match="JSON") as caught:
+            run(llm_of(server).generate("Hi", response_format=JSON))
+    assert caught.value.partial.content == "Sure!" and caught.value.attempts == 1
+
+
+# ---- A wait that is cancelled
+
+
+@pytest.mark.parametrize("of_the_agent", [False, True])
+def test_a_stream_whose_wait_was_cancelled_does_not_look_complete(of_the_agent):
+    with scripted(sse(chunk({"content": "a"}), HANG)) as server:
+        llm = llm_of(server)
+
+        async def main():
+            events = loom.agent(llm=llm).stream("Hi") if of_the_agent else llm.stream("Hi")
+            while (await events.__anext__())["type"] != "content_delta":
+                pass
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(events.__anext__(), 0.1)
+            with pytest.raises(loom.StreamInterruptedError, match="cancelled") as caught:
+                await events.__anext__()
+            assert "wait_for" in caught.value.hint
+            assert of_the_agent or caught.value.partial.content == "a"
+            with pytest.raises(StopAsyncIteration):
+                await events.__anext__()
+            await events.aclose()
+
+        run(main())

@@ -112,3 +112,32 @@ fn what_cannot_work_is_refused_when_the_agent_is_made() {
     assert!(both.unwrap_err().to_string().contains("api_key"));
     assert!(loom::agent("a").llm("custom").build().unwrap_err().to_string().contains("base_url"));
 }
+
+#[tokio::test]
+async fn the_event_handler_is_told_of_each_event_of_a_run_and_of_a_stream() {
+    let server = server().await;
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let handler = {
+        let told = std::sync::Arc::clone(&told);
+        move |event: &AgentEvent| {
+            let kind = serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned();
+            told.lock().unwrap().push(kind);
+        }
+    };
+    let agent = agent(&server).tool(weather()).event_handler(handler).build().unwrap();
+    agent.run("How is the weather in Paris?").await.unwrap();
+    let of_the_run = std::mem::take(&mut *told.lock().unwrap());
+    for kind in ["run_start", "model_request", "content_delta", "tool_start", "tool_end", "finish"] {
+        assert!(of_the_run.iter().any(|told| told == kind), "{kind}: {of_the_run:?}");
+    }
+    let mut events = agent.stream("How is the weather in Paris?");
+    while events.next().await.is_some() {}
+    assert_eq!(of_the_run, *told.lock().unwrap());
+}
+
+#[test]
+fn a_tool_has_a_name_that_servers_take() {
+    let tool = loom::tool("get weather", "", |args: City| async move { Ok::<_, String>(args.city) });
+    let error = loom::agent("a").base_url("http://127.0.0.1:9/v1").tool(tool).build().unwrap_err();
+    assert!(matches!(&error, AgentError::Tool(why) if why.contains("get_weather")), "{error}");
+}

@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, StreamExt};
-use loom::{Event, EventStream as RustStream, Llm, LlmError, UnifiedLlm};
+use loom::{ErrorKind, Event, EventStream as RustStream, Llm, LlmError, UnifiedLlm};
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -22,6 +22,11 @@ use crate::{convert, errors, runtime};
 
 /// The most events that wait to be taken.
 const MAX_READY: usize = 256;
+
+/// What the next wait says after one was cancelled.
+const INTERRUPTED: &str = "the stream has ended, because a wait for its next event was cancelled";
+const INTERRUPTED_HINT: &str =
+    "asyncio.wait_for on one event cancels the whole call: use timeout=loom.Timeout(first_token=…, idle=…) instead";
 
 struct Shared {
     state: Mutex<State>,
@@ -37,6 +42,8 @@ struct State {
     error: Option<LlmError>,
     ended: bool,
     cancelled: bool,
+    /// A wait for an event was cancelled: whoever asks for another must not take that for the end.
+    interrupted: bool,
     waker: Option<Waker>,
     start: Option<(UnifiedLlm, loom::Request)>,
     task: Option<tokio::task::AbortHandle>,
@@ -119,6 +126,12 @@ impl Source for Shared {
             drop(state);
             return Err(errors::llm_error(py, error));
         }
+        if std::mem::take(&mut state.interrupted) {
+            let partial = state.sum.clone();
+            drop(state);
+            let error = LlmError::new(ErrorKind::StreamInterrupted, INTERRUPTED).with_hint(INTERRUPTED_HINT);
+            return Err(errors::llm_error(py, error.with_partial(partial)));
+        }
         if state.ended || state.cancelled {
             return Err(PyStopAsyncIteration::new_err(()));
         }
@@ -132,6 +145,14 @@ impl Source for Shared {
     }
 
     fn cancel(&self) {
+        self.lock().interrupted = true;
+        self.close();
+    }
+}
+
+impl Shared {
+    /// Ends the call: whoever waits for the next event learns that there is none.
+    fn close(&self) {
         let waker = {
             let mut state = self.lock();
             state.cancelled = true;
@@ -142,7 +163,6 @@ impl Source for Shared {
             }
             state.waker.take()
         };
-        // Whoever awaits the next event learns that there is none.
         if let Some(waker) = waker {
             runtime::attach(|py| waker.wake(py));
         }
@@ -206,7 +226,8 @@ impl EventStream {
 
     /// Ends the call and closes its connection.
     fn aclose(&self) -> PyResult<Awaitable> {
-        self.shared.cancel();
+        self.shared.lock().interrupted = false;
+        self.shared.close();
         Job::start(async {}, |py, ()| Ok(py.None()))
     }
 
@@ -223,7 +244,7 @@ impl EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        self.shared.cancel();
+        self.shared.close();
     }
 }
 

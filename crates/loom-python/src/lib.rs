@@ -40,6 +40,12 @@ fn message_dicts<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, P
     convert::messages(messages)?.iter().map(|message| convert::to_py(messages.py(), &**message)).collect()
 }
 
+/// Why a text cannot be the name of a tool, or `None`.
+#[pyfunction]
+fn check_tool_name(name: &str) -> Option<String> {
+    loom::ToolSpec::check_name(name).err()
+}
+
 /// The rules of the ledger: their names, what they do, and what they are about.
 #[pyfunction]
 fn ledger_rules(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
@@ -77,6 +83,7 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(providers, module)?)?;
     module.add_function(wrap_pyfunction!(register_provider, module)?)?;
     module.add_function(wrap_pyfunction!(message_dicts, module)?)?;
+    module.add_function(wrap_pyfunction!(check_tool_name, module)?)?;
     module.add_function(wrap_pyfunction!(ledger_rules, module)?)?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::is_running, module)?)?;

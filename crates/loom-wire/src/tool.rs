@@ -34,6 +34,29 @@ impl ToolSpec {
     }
 }
 
+/// OpenAI's limit; what is longer is refused there and at most others.
+const LONGEST_NAME: usize = 64;
+
+impl ToolSpec {
+    /// Whether a text can be the name of a tool: letters, digits, `_`, `-` and `.`, at most 64 of them. Servers refuse
+    /// others, or their templates break on them. Letters of any script pass, since many local servers take them.
+    ///
+    /// # Errors
+    /// Why it cannot, and a name that could.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if !name.is_empty() && name.chars().all(fits) && name.chars().count() <= LONGEST_NAME {
+            return Ok(());
+        }
+        let words: Vec<&str> = name.split(|c| !fits(c)).filter(|word| !word.is_empty()).collect();
+        let better: String = words.join("_").chars().take(LONGEST_NAME).collect();
+        let why = format!(
+            "{name:?} cannot be the name of a tool, which has letters, digits, '_', '-' and '.', at most {LONGEST_NAME}"
+        );
+        Err(if better.is_empty() || name == "<lambda>" { why } else { format!("{why}: {better:?} could") })
+    }
+}
+
 /// Some servers (TGI) refuse a tool without `parameters`, so one is always sent.
 fn empty_object_schema() -> Value {
     json!({"type": "object", "properties": {}})
@@ -91,6 +114,7 @@ impl<'de> Deserialize<'de> for ToolSpec {
             Some(Value::String(name)) if !name.is_empty() => name,
             _ => return Err(D::Error::custom("a tool needs a `name`")),
         };
+        Self::check_name(&name).map_err(D::Error::custom)?;
         let description = match fields.remove("description") {
             Some(Value::String(text)) => Some(text),
             _ => None,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use loom_wire::LlmError;
 use serde_json::Value;
 
-use crate::agent::driver::Agent;
+use crate::agent::driver::{Agent, EventHandler, Inner};
 use crate::agent::error::AgentError;
+use crate::agent::event::AgentEvent;
 use crate::agent::run::DEFAULT_MAX_TURNS;
 use crate::agent::tool::{Tool, Tools};
 use crate::endpoint::Timeout;
@@ -31,6 +32,7 @@ pub fn agent(name: impl Into<String>) -> AgentBuilder {
         system_prompt: None,
         tools: Vec::new(),
         max_turns: DEFAULT_MAX_TURNS,
+        event_handler: None,
     }
 }
 
@@ -45,6 +47,7 @@ pub struct AgentBuilder {
     system_prompt: Option<String>,
     tools: Vec<Arc<dyn Tool>>,
     max_turns: u32,
+    event_handler: Option<EventHandler>,
 }
 
 /// What [`AgentBuilder::llm`] takes: a provider's name or an LLM.
@@ -157,10 +160,29 @@ impl AgentBuilder {
         self
     }
 
+    /// Called with each event of each run, before the run goes on. With one, [`Agent::run`] asks for a stream, so that
+    /// there are deltas to be told of.
+    ///
+    /// ```
+    /// use loom::AgentEvent;
+    ///
+    /// let agent = loom::agent("assistant").base_url("http://localhost:8000/v1").event_handler(|event| {
+    ///     if let AgentEvent::ToolStart { name, .. } = event {
+    ///         println!("calls {name}");
+    ///     }
+    /// });
+    /// # let _ = agent;
+    /// ```
+    pub fn event_handler(mut self, handler: impl Fn(&AgentEvent) + Send + Sync + 'static) -> Self {
+        self.event_handler = Some(Arc::new(handler));
+        self
+    }
+
     /// Makes the agent. No network is used.
     ///
     /// # Errors
-    /// [`AgentError::Llm`] of kind `config` if the settings cannot work, [`AgentError::Tool`] if two tools share a name.
+    /// [`AgentError::Llm`] of kind `config` if the settings cannot work, [`AgentError::Tool`] if a tool has a name that
+    /// servers refuse or two share one.
     pub fn build(self) -> Result<Agent, AgentError> {
         let llm: Arc<dyn Llm> = match (self.llm, self.settings_given) {
             (Some(llm), None) => llm,
@@ -180,6 +202,14 @@ impl AgentBuilder {
         for tool in self.tools {
             tools.add(tool).map_err(AgentError::Tool)?;
         }
-        Ok(Agent::new(self.name, llm, self.system_prompt, tools, self.max_turns))
+        Ok(Agent::new(Inner {
+            name: self.name,
+            llm,
+            system_prompt: self.system_prompt,
+            specs: tools.specs(),
+            tools,
+            max_turns: self.max_turns,
+            event_handler: self.event_handler,
+        }))
     }
 }

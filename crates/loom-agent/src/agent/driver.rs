@@ -18,13 +18,17 @@ use crate::model::{EventStream, Llm, unfinished};
 #[derive(Clone)]
 pub struct Agent(Arc<Inner>);
 
-struct Inner {
-    name: String,
-    llm: Arc<dyn Llm>,
-    system_prompt: Option<String>,
-    tools: Tools,
-    specs: Vec<ToolSpec>,
-    max_turns: u32,
+/// Who is told of the events of each run.
+pub(crate) type EventHandler = Arc<dyn Fn(&AgentEvent) + Send + Sync>;
+
+pub(crate) struct Inner {
+    pub(crate) name: String,
+    pub(crate) llm: Arc<dyn Llm>,
+    pub(crate) system_prompt: Option<String>,
+    pub(crate) tools: Tools,
+    pub(crate) specs: Vec<ToolSpec>,
+    pub(crate) max_turns: u32,
+    pub(crate) event_handler: Option<EventHandler>,
 }
 
 /// The events of a run. Dropping it ends the run and closes its connection.
@@ -58,15 +62,8 @@ impl From<Vec<Message>> for Conversation {
 }
 
 impl Agent {
-    pub(crate) fn new(
-        name: String,
-        llm: Arc<dyn Llm>,
-        system_prompt: Option<String>,
-        tools: Tools,
-        max_turns: u32,
-    ) -> Self {
-        let specs = tools.specs();
-        Self(Arc::new(Inner { name, llm, system_prompt, tools, specs, max_turns }))
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
     }
 
     /// The agent's name.
@@ -84,7 +81,7 @@ impl Agent {
     /// # Errors
     /// [`AgentError`]; a model call that broke off carries what had arrived as `partial`.
     pub async fn run(&self, input: impl Into<Conversation>) -> Result<Message, AgentError> {
-        let mut events = self.events(input.into(), false);
+        let mut events = self.events(input.into(), self.0.event_handler.is_some());
         while let Some(event) = events.next().await {
             if let AgentEvent::Finish { message, .. } = event? {
                 return Ok(*message);
@@ -148,6 +145,9 @@ impl Driver {
     async fn next(&mut self) -> Option<Result<AgentEvent, AgentError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
+                if let Some(handler) = &self.agent.event_handler {
+                    handler(&event);
+                }
                 return Some(Ok(event));
             }
             if let Err(error) = self.advance().await {

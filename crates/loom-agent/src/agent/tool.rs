@@ -116,6 +116,7 @@ pub(crate) struct Tools(Vec<Arc<dyn Tool>>);
 impl Tools {
     pub(crate) fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), String> {
         let name = &tool.spec().name;
+        ToolSpec::check_name(name)?;
         if self.get(name).is_some() {
             return Err(format!("two tools are called {name:?}"));
         }
