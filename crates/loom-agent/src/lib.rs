@@ -22,7 +22,7 @@ pub mod endpoint;
 pub mod model;
 
 pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, agent, tool};
-pub use endpoint::Timeout;
+pub use endpoint::{Explanation, Timeout};
 pub use loom_wire::{
     Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, LlmError, Message, Request,
     Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,

@@ -58,6 +58,10 @@ pub(crate) struct RunArgs {
     /// Show the model's thinking on stderr even if that is no terminal
     #[arg(long)]
     pub(crate) reasoning: bool,
+    /// Say on stderr what was sent where, as a curl command without the key, and what had to be bridged; with --json, as
+    /// the field "explain" of the last line
+    #[arg(long)]
+    pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) options: Options,
 }

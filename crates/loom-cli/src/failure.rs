@@ -4,7 +4,7 @@
 use std::io;
 
 use anstyle::{AnsiColor, Style};
-use loom::{AgentError, ErrorKind, LlmError};
+use loom::{AgentError, ErrorKind, Explanation, LlmError};
 use serde_json::{Value, json};
 
 use crate::screen::{Screen, harmless};
@@ -52,7 +52,7 @@ impl Failure {
     }
 
     /// Tells it, and returns the exit code.
-    pub(crate) fn report(&self, screen: &Screen, as_json: bool) -> u8 {
+    pub(crate) fn report(&self, screen: &Screen, as_json: bool, explanation: Option<&Explanation>) -> u8 {
         match self {
             Self::Interrupted => INTERRUPTED,
             // `loom run … | head -1`: the reader has what it wanted.
@@ -63,7 +63,11 @@ impl Failure {
             }
             Self::Run(error) => {
                 if as_json {
-                    if screen.out(&format!("{}\n", to_json(error))).is_err() {
+                    let mut line = to_json(error);
+                    if let (Some(fields), Some(explanation)) = (line.as_object_mut(), explanation) {
+                        fields.insert("explain".to_owned(), json!(explanation));
+                    }
+                    if screen.out(&format!("{line}\n")).is_err() {
                         tell_error(screen, error);
                     }
                 } else {
@@ -73,6 +77,16 @@ impl Failure {
             }
         }
     }
+}
+
+/// A command line that cannot be read, as a mistake of the caller. What clap writes below the first paragraph is the
+/// hint: the usage, a proposal.
+pub(crate) fn of_arguments(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let (first, rest) = text.trim().split_once("\n\n").unwrap_or((text.trim(), ""));
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failure = LlmError::config(one_line(first.strip_prefix("error: ").unwrap_or(first)));
+    if rest.is_empty() { failure.into() } else { failure.with_hint(one_line(rest)).into() }
 }
 
 /// Tells an error on stderr.

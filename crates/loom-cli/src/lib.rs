@@ -42,8 +42,13 @@ use crate::screen::Screen;
 /// Ctrl-C is caught only while an answer is under way; at other times what the process has set up for it counts.
 /// A Python program should restore `SIG_DFL` for `SIGINT` before it calls this.
 pub fn run_main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let asked_for_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
+        Err(error) if asked_for_json && error.use_stderr() => {
+            return failure::of_arguments(&error).report(&Screen::new(), true, None);
+        }
         Err(error) => {
             // A help text that nobody reads to its end is no failure.
             let _ = error.print();
@@ -54,7 +59,7 @@ pub fn run_main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let as_json = cli.command.wants_json();
     match dispatch(cli.command, &screen) {
         Ok(code) => code,
-        Err(failure) => failure.report(&screen, as_json),
+        Err(failure) => failure.report(&screen, as_json, None),
     }
 }
 
@@ -66,7 +71,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<u8, Failure> {
         .build()
         .map_err(Failure::Output)?;
     let result = match command {
-        Command::Run(args) => run::run(args, screen, &runtime).map(|()| 0),
+        Command::Run(args) => run::run(args, screen, &runtime),
         Command::Chat(args) => chat::chat(args, screen, &runtime),
         Command::Models(args) => models::models(args, screen, &runtime).map(|()| 0),
         Command::Providers(args) => providers::providers(&args, screen).map(|()| 0),

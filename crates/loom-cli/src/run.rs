@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use futures_util::StreamExt;
-use loom::{Agent, AgentEvent, AgentStream};
+use loom::{Agent, AgentEvent, AgentStream, Explanation};
 use tokio::runtime::Runtime;
 
 use crate::answer::AnswerView;
@@ -11,23 +11,35 @@ use crate::args::RunArgs;
 use crate::connect::{Connection, process_env};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::screen::Screen;
+use crate::screen::{Screen, harmless};
 
 /// Runs the command.
-pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<(), Failure> {
+pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
     let question = question(args.question, screen)?;
     let connection = Connection::new(args.options, &process_env)?;
-    let agent = agent(&connection, connection.llm()?)?;
+    let llm = connection.llm()?;
+    let agent = agent(&connection, llm.clone())?;
+    let explain = || llm.explain().filter(|_| args.explain);
     let interrupt = Interrupt::new(runtime);
     let result = runtime.block_on(async {
         let events = agent.stream(question);
         if args.json {
-            print_events(events, screen, &interrupt).await
+            print_events(events, screen, &interrupt, &explain).await
         } else {
             print_answer(events, screen, &interrupt, args.reasoning).await
         }
     });
-    result.map_err(|failure| connection.explain(failure))
+    let (code, explanation) = match result.map_err(|failure| connection.explain(failure)) {
+        Ok(()) => (0, explain()),
+        Err(failure) => {
+            let explanation = explain();
+            (failure.report(screen, args.json, explanation.as_ref()), explanation)
+        }
+    };
+    if let Some(explanation) = explanation.filter(|_| !args.json) {
+        screen.note(&harmless(&format!("\n{explanation}")));
+    }
+    Ok(code)
 }
 
 /// The agent that asks for the user: no tools, only the instructions.
@@ -81,9 +93,16 @@ async fn print_events(
     mut events: AgentStream,
     screen: &Screen,
     interrupt: &Interrupt,
+    explain: &dyn Fn() -> Option<Explanation>,
 ) -> Result<(), Failure> {
     while let Some(event) = next_event(&mut events, interrupt).await? {
-        let line = serde_json::to_string(&event).map_err(io::Error::from)?;
+        let mut value = serde_json::to_value(&event).map_err(io::Error::from)?;
+        if let (AgentEvent::Finish { .. }, Some(explanation), Some(fields)) =
+            (&event, explain(), value.as_object_mut())
+        {
+            fields.insert("explain".to_owned(), serde_json::to_value(explanation).map_err(io::Error::from)?);
+        }
+        let line = value.to_string();
         screen.out(&format!("{line}\n"))?;
     }
     Ok(())

@@ -125,6 +125,14 @@ impl Llm {
         convert::to_py(py, &self.llm.ledger())
     }
 
+    /// The request that was sent last and how it went, also in plain words (`text`).
+    fn explain<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(explanation) = self.llm.explain() else { return Ok(None) };
+        let fields = convert::to_py(py, &explanation)?;
+        fields.set_item("text", explanation.to_string())?;
+        Ok(Some(fields))
+    }
+
     /// The events of a call; `deltas` says whether they are wanted as they come.
     #[pyo3(signature = (messages, tools = None, response_format = None, tool_choice = None, params = None, deltas = true))]
     fn stream(

@@ -5,6 +5,7 @@ mod base_url;
 mod clocks;
 mod credential;
 mod exit;
+pub(crate) mod explanation;
 mod failure;
 mod header;
 mod retry;
@@ -12,8 +13,7 @@ mod secrets;
 mod sign;
 mod transport;
 
-use std::sync::PoisonError;
-use std::sync::RwLock;
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -26,6 +26,7 @@ pub use base_url::BaseUrl;
 pub(crate) use base_url::visible;
 pub(crate) use clocks::Clocks;
 pub use clocks::Timeout;
+pub use explanation::Explanation;
 pub use credential::{Auth, CallbackError, Key, OAuth2, Token};
 pub use header::Headers;
 pub use retry::Retries;
@@ -33,6 +34,7 @@ pub use sign::{Signer, Unsigned};
 
 use credential::{Credential, Grant, Shown};
 use exit::Exit;
+use explanation::Sent;
 use header::{header_name, header_value};
 
 /// What Loom calls itself. Nothing else about the caller's machine is told.
@@ -82,6 +84,8 @@ pub struct Endpoint {
     pub(crate) fixed_path: bool,
     /// The base that answered when the one given did not: the same with `/v1`.
     found: RwLock<Option<BaseUrl>>,
+    /// The request of a call that was sent last.
+    sent: Mutex<Option<Sent>>,
 }
 
 impl Endpoint {
@@ -127,6 +131,7 @@ impl Endpoint {
             retries,
             fixed_path: false,
             found: RwLock::new(None),
+            sent: Mutex::new(None),
         })
     }
 
@@ -139,6 +144,19 @@ impl Endpoint {
     pub(crate) fn scrub(&self, mut error: LlmError) -> LlmError {
         self.secrets.scrub(&mut error);
         error
+    }
+
+    /// Takes secrets out of the details of a ledger: servers quote what they were sent.
+    pub(crate) fn scrub_ledger(&self, ledger: &mut [LedgerEntry]) {
+        for entry in ledger {
+            self.secrets.scrub_text(&mut entry.detail);
+        }
+    }
+
+    /// The request of a call that was sent last: its URL and the curl command that sends it again.
+    pub(crate) fn sent(&self) -> Option<(String, String)> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        Some((sent.shown_url(), sent.curl(|text| self.secrets.scrub_text(text))))
     }
 
     /// Whether a key is sent, be it in a header that the caller gave.
@@ -290,6 +308,11 @@ impl Endpoint {
                 clocks.wait(signer.sign(&mut request, &self.secrets)).await??;
             }
             let shown = visible(request.url());
+            if let Some(body) = body {
+                let sent =
+                    Sent { url: request.url().clone(), headers: request.headers().clone(), body: body.clone() };
+                *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+            }
             let response = self.exit.send(request, clocks).await?;
             if response.status().is_redirection() {
                 url = redirected(&url, &response).map_err(|error| located(error, &shown))?;

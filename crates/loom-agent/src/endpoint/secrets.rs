@@ -62,27 +62,44 @@ impl Secrets {
 
     /// Takes them out of an error.
     pub(super) fn scrub(&self, error: &mut LlmError) {
+        self.with_all(|secrets| {
+            let details = &mut **error;
+            let texts = [
+                Some(&mut details.message),
+                details.body.as_mut(),
+                details.code.as_mut(),
+                details.param.as_mut(),
+                details.hint.as_mut(),
+                details.request_id.as_mut(),
+                details.url.as_mut(),
+            ];
+            let partial = details.partial.iter_mut().flat_map(|partial| &mut partial.ledger);
+            let noted = details.ledger.iter_mut().chain(partial).map(|entry| &mut entry.detail);
+            for text in texts.into_iter().flatten().chain(noted) {
+                take_out(secrets, text);
+            }
+        });
+    }
+
+    /// Takes them out of a text.
+    pub(super) fn scrub_text(&self, text: &mut String) {
+        self.with_all(|secrets| take_out(secrets, text));
+    }
+
+    /// All that are known, the longest first: one may contain another.
+    fn with_all(&self, work: impl FnOnce(&[&str])) {
         let learnt = self.learnt.read().unwrap_or_else(PoisonError::into_inner);
         let mut secrets: Vec<&str> =
             self.given.iter().chain(learnt.iter()).map(|text| text.expose_secret()).collect();
-        // The longest first: one may contain another.
         secrets.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        let details = &mut **error;
-        let texts = [
-            Some(&mut details.message),
-            details.body.as_mut(),
-            details.code.as_mut(),
-            details.param.as_mut(),
-            details.hint.as_mut(),
-            details.request_id.as_mut(),
-            details.url.as_mut(),
-        ];
-        for text in texts.into_iter().flatten() {
-            for secret in &secrets {
-                if text.contains(secret) {
-                    *text = text.replace(secret, "…");
-                }
-            }
+        work(&secrets);
+    }
+}
+
+fn take_out(secrets: &[&str], text: &mut String) {
+    for secret in secrets {
+        if text.contains(secret) {
+            *text = text.replace(secret, "…");
         }
     }
 }

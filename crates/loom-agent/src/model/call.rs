@@ -17,6 +17,7 @@ use crate::endpoint::{Answer, BaseUrl, Clocks};
 use crate::model::adapt;
 use crate::model::hints::{Asked, explained};
 use crate::model::path::{is_wrong_path, path_error};
+use crate::model::record::LastCall;
 use crate::model::unified::Inner;
 
 /// How long a stream may stay open once it has said why it ends: usage and `[DONE]` follow at once, or never.
@@ -78,7 +79,7 @@ impl Drop for Call {
     /// What was bridged in a stream that nobody reads to its end counts, too.
     fn drop(&mut self) {
         if let State::Reading(reading) = &self.state {
-            self.llm.record.add(reading.decoder.ledger());
+            self.llm.record.ended(reading.so_far(&self.llm));
         }
     }
 }
@@ -120,19 +121,27 @@ impl Call {
                     result.map(|()| reading)
                 }
             };
-            self.ready.extend(self.decoded.drain(..));
             self.state = match result {
                 Ok(reading) if reading.decoder.is_done() => {
-                    self.llm.record.add(reading.decoder.ledger());
+                    self.llm.record.ended(reading.so_far(&self.llm));
                     reading.answer.retire();
                     State::Over
                 }
                 Ok(reading) => State::Reading(reading),
                 Err(error) => {
-                    self.llm.record.add(&error.ledger);
-                    State::Failed(self.judged(error))
+                    let error = self.judged(error);
+                    self.llm.record.ended(LastCall {
+                        attempts: error.attempts,
+                        request_id: error.request_id.clone(),
+                        ledger: error.ledger.clone(),
+                    });
+                    State::Failed(error)
                 }
             };
+            if let Some(Event::Finish(finish)) = self.decoded.last_mut() {
+                self.llm.endpoint.scrub_ledger(&mut finish.ledger);
+            }
+            self.ready.extend(self.decoded.drain(..));
         }
     }
 
@@ -312,6 +321,13 @@ fn take_out(params: &mut Map<String, Value>, request: &mut Request) -> Result<Op
 }
 
 impl Reading {
+    /// The call as it stands, for the record.
+    fn so_far(&self, llm: &Inner) -> LastCall {
+        let mut ledger = self.decoder.ledger().to_vec();
+        llm.endpoint.scrub_ledger(&mut ledger);
+        LastCall { attempts: self.attempts, request_id: self.answer.request_id.clone(), ledger }
+    }
+
     /// Reads once and decodes what came.
     async fn advance(&mut self, clocks: &mut Clocks, out: &mut Vec<Event>) -> Result<(), LlmError> {
         let payloads = self.decoder.payloads();

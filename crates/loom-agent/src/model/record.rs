@@ -1,4 +1,4 @@
-//! What an LLM keeps about its calls: each leniency of its life, bounded.
+//! What an LLM keeps about its calls: each leniency of its life, bounded, and how the last call went.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,19 +9,37 @@ const MAX_PER_RULE: usize = 16;
 
 /// The record of an LLM; its clones share it.
 #[derive(Debug, Default)]
-pub(crate) struct Record(Mutex<Vec<LedgerEntry>>);
+pub(crate) struct Record {
+    ledger: Mutex<Vec<LedgerEntry>>,
+    last: Mutex<LastCall>,
+}
+
+/// How the call that ended last went.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastCall {
+    pub(crate) attempts: u32,
+    pub(crate) request_id: Option<String>,
+    pub(crate) ledger: Vec<LedgerEntry>,
+}
 
 impl Record {
-    fn lock(&self) -> MutexGuard<'_, Vec<LedgerEntry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A call has ended.
+    pub(crate) fn ended(&self, call: LastCall) {
+        self.add(&call.ledger);
+        *lock(&self.last) = call;
+    }
+
+    /// How the call that ended last went.
+    pub(crate) fn last(&self) -> LastCall {
+        lock(&self.last).clone()
     }
 
     /// Adds what one call bridged. Of a rule with many details the newest are kept.
-    pub(crate) fn add(&self, entries: &[LedgerEntry]) {
+    fn add(&self, entries: &[LedgerEntry]) {
         if entries.is_empty() {
             return;
         }
-        let mut kept = self.lock();
+        let mut kept = lock(&self.ledger);
         for entry in entries {
             if let Some(known) = kept.iter_mut().find(|known| known.says_the_same(entry)) {
                 known.count = known.count.saturating_add(entry.count);
@@ -40,8 +58,12 @@ impl Record {
 
     /// All that was bridged so far.
     pub(crate) fn ledger(&self) -> Vec<LedgerEntry> {
-        self.lock().clone()
+        lock(&self.ledger).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

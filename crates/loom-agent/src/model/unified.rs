@@ -8,12 +8,12 @@ use loom_wire::request::Spelling;
 use loom_wire::{Completion, ErrorKind, LedgerEntry, LlmError, Request};
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Clocks, Endpoint};
+use crate::endpoint::{Clocks, Endpoint, Explanation};
 use crate::model::call::Call;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::{EventStream, Llm, collect};
 use crate::model::provider::Provider;
-use crate::model::record::Record;
+use crate::model::record::{LastCall, Record};
 use crate::model::settings::LlmSettings;
 
 /// An LLM behind an OpenAI-compatible endpoint. Cheap to clone; clones share what they have learnt.
@@ -74,6 +74,14 @@ impl UnifiedLlm {
     /// details the newest.
     pub fn ledger(&self) -> Vec<LedgerEntry> {
         self.0.record.ledger()
+    }
+
+    /// The request that was sent last, with the curl command that sends it again, and how the call that ended last went:
+    /// the same one, unless calls overlap. `None` before the first. Holds no secrets; `Display` tells it in plain words.
+    pub fn explain(&self) -> Option<Explanation> {
+        let (url, curl) = self.0.endpoint.sent()?;
+        let LastCall { attempts, request_id, ledger } = self.0.record.last();
+        Some(Explanation { url, attempts, request_id, curl, ledger })
     }
 
     /// The ids of the models that the endpoint serves.

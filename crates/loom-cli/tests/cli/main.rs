@@ -7,6 +7,8 @@ mod chat;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod lists;
