@@ -199,13 +199,13 @@ class UnifiedLLM(BaseLLM):
         return self._native.ledger
 
     def explain(self) -> dict[str, Any] | None:
-        """The request that was sent last and how it went, for people; ``None`` before the first. The key and whatever else
-        the headers and the query hold are left out.
+        """The request that was sent last and how it went, for people; ``None`` before the first. The key and whatever
+        else the headers and the query hold are left out.
 
         Returns:
-            A dict: ``url``, ``attempts`` (requests sent for the call), ``request_id``, ``curl`` (a command that sends the
-            same again, with ``$LOOM_API_KEY`` in the key's place), ``ledger``, and ``text``: all of it in plain words.
-            Where calls overlap, it is the one that was sent last.
+            A dict: ``url``, ``attempts`` (requests sent for the call), ``request_id``, ``curl`` (a command that sends
+            the same again, with ``$LOOM_API_KEY`` in the key's place), ``ledger``, and ``text``: all of it in plain
+            words. Where calls overlap, it is the one that was sent last.
         """
         return self._native.explain()
 

@@ -48,8 +48,8 @@ def read(function: Any) -> Signature:
     """The signature of a function. Of a ``functools.partial``, what is not bound yet is the model's to give."""
     if inspect.isclass(function):
         raise ToolError(
-            f"{function.__name__} is a class: a tool is made from a function; wrap it in one that returns what the model "
-            "shall read"
+            f"{function.__name__} is a class: a tool is made from a function; wrap it in one that returns what the "
+            "model shall read"
         )
     try:
         parameters = inspect.signature(function).parameters.values()

@@ -39,7 +39,7 @@ class Tool:
         self.name = _name_of(function) if name is None else name
         wrong = _loom.check_tool_name(self.name) if isinstance(self.name, str) else "a tool's name is a str"
         if wrong is not None:
-            raise ToolError(f"{wrong}; give one: loom.tool(function, name=\"…\")")
+            raise ToolError(f'{wrong}; give one: loom.tool(function, name="…")')
         self.description = signature.description if description is None else description
         self.parameters = signature.parameters if parameters is None else parameters
         self._signature = signature
@@ -58,8 +58,8 @@ class Tool:
         return {"type": "function", "function": function}
 
     async def invoke(self, arguments: dict[str, Any]) -> str:
-        """Calls the function with the model's arguments and returns its result as the model reads it; of a generator, the
-        list of its items.
+        """Calls the function with the model's arguments and returns its result as the model reads it; of a generator,
+        the list of its items.
 
         A plain function runs in a thread, so that it does not hold up the event loop; an async one runs in the
         caller's task. Both see the caller's context variables.
@@ -117,8 +117,8 @@ def tool(
 ) -> Any:
     """Makes a tool from a function: ``@tool``, ``@tool()`` or ``@tool(name="…")``.
 
-    A ``functools.partial`` offers what it leaves open, a generator's items are its result. Classes and functions without
-    a name of their own (a ``lambda``, unless ``name`` is given) are refused.
+    A ``functools.partial`` offers what it leaves open, a generator's items are its result. Classes and functions
+    without a name of their own (a ``lambda``, unless ``name`` is given) are refused.
 
     The schema comes from the signature (``Optional``, ``Literal``, ``list[int]``, ``dict``, enums, dataclasses,
     defaults), the descriptions from the docstring.

@@ -154,9 +154,9 @@ def test_a_stream_that_is_left_early_counts_too():
 
 
 def test_an_error_carries_what_had_been_bridged():
-    with scripted(body(message={"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]})) as server:
-        with pytest.raises(loom.BadResponseError) as caught:
-            run(llm_of(server).generate("Hi"))
+    broken = {"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}
+    with scripted(body(message=broken)) as server, pytest.raises(loom.BadResponseError) as caught:
+        run(llm_of(server).generate("Hi"))
     assert "tool_call_id_made" in rules(caught.value.ledger)
     assert rules(pickle.loads(pickle.dumps(caught.value)).ledger) == rules(caught.value.ledger)
     assert loom.LLMError("x").ledger == []
@@ -217,7 +217,7 @@ def test_an_llm_of_ones_own_may_bring_its_ledger():
 # ---- Answers that shall be JSON
 
 JSON = {"type": "json_object"}
-FENCED = "```json\n{\"a\": 1}\n```"
+FENCED = '```json\n{"a": 1}\n```'
 
 
 def test_json_is_taken_out_of_its_fence_also_from_a_stream():
@@ -234,7 +234,9 @@ def test_json_is_taken_out_of_its_fence_also_from_a_stream():
 
         seen, completion = run(main())
     assert "".join(event["content"] for event in seen[:-1]) == FENCED, "deltas are not held back"
-    assert seen[-1]["type"] == "finish" and json.loads(seen[-1]["content"]) == {"a": 1} == json.loads(completion.content)
+    assert seen[-1]["type"] == "finish" and json.loads(seen[-1]["content"]) == {"a": 1} == json.loads(
+        completion.content
+    )
 
 
 def test_an_agent_whose_answers_shall_be_json():
@@ -244,9 +246,9 @@ def test_an_agent_whose_answers_shall_be_json():
 
 
 def test_what_is_no_json_is_an_error_with_the_text():
-    with scripted(body(message={"content": "Sure!"})) as server:
-        with pytest.raises(loom.BadResponseError, match="JSON") as caught:
-            run(llm_of(server).generate("Hi", response_format=JSON))
+    prose = body(message={"content": "Sure!"})
+    with scripted(prose) as server, pytest.raises(loom.BadResponseError, match="JSON") as caught:
+        run(llm_of(server).generate("Hi", response_format=JSON))
     assert caught.value.partial.content == "Sure!" and caught.value.attempts == 1
 
 

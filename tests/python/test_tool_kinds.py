@@ -28,7 +28,7 @@ def test_the_error_proposes_a_name():
 
 
 def test_a_lambda_needs_a_name():
-    with pytest.raises(loom.ToolError, match="<lambda>.*name="):
+    with pytest.raises(loom.ToolError, match=r"<lambda>.*name="):
         loom.agent(base_url="http://127.0.0.1:9/v1", tools=[lambda x: x])
     assert invoke(loom.tool(lambda x: x, name="echo"), x=3) == "3"
 

@@ -25,8 +25,7 @@ const MAX_READY: usize = 256;
 
 /// What the next wait says after one was cancelled.
 const INTERRUPTED: &str = "the stream has ended, because a wait for its next event was cancelled";
-const INTERRUPTED_HINT: &str =
-    "asyncio.wait_for on one event cancels the whole call: use timeout=loom.Timeout(first_token=…, idle=…) instead";
+const INTERRUPTED_HINT: &str = "asyncio.wait_for on one event cancels the whole call: use timeout=loom.Timeout(first_token=…, idle=…) instead";
 
 struct Shared {
     state: Mutex<State>,

@@ -140,8 +140,9 @@ impl LedgerEntry {
 
     /// What `strict` makes of it in an answer.
     pub fn into_error(self) -> LlmError {
-        let mut error = LlmError::bad_response(format!("strict: {self}"))
-            .with_hint("strict=True makes each leniency an error; without it, Loom bridges this and notes it");
+        let mut error = LlmError::bad_response(format!("strict: {self}")).with_hint(
+            "strict=True makes each leniency an error; without it, Loom bridges this and notes it",
+        );
         error.ledger.push(self);
         error
     }
@@ -271,7 +272,10 @@ mod tests {
     fn an_entry_reads_back_as_it_was() {
         let entry = LedgerEntry { event: Some(2), ..LedgerEntry::new(Rule::FinishReasonRenamed, "eos") };
         let text = serde_json::to_string(&entry).unwrap();
-        assert!(text.contains("\"where\":\"answer.finish_reason\"") && text.contains("\"what\":\"A finish reason was"));
+        assert!(
+            text.contains("\"where\":\"answer.finish_reason\"")
+                && text.contains("\"what\":\"A finish reason was")
+        );
         assert_eq!(serde_json::from_str::<LedgerEntry>(&text).unwrap(), entry);
         // As versions without these fields have stored it.
         let older: LedgerEntry = serde_json::from_str(r#"{"rule":"missing_done","detail":""}"#).unwrap();

@@ -77,7 +77,16 @@ impl Run {
     /// A run over these messages.
     pub fn new(messages: Vec<Arc<Message>>, max_turns: u32) -> Self {
         let given = messages.len();
-        Self { messages, given, max_turns, turns: 0, usage: None, usage_unknown: false, ledger: Vec::new(), state: State::Model }
+        Self {
+            messages,
+            given,
+            max_turns,
+            turns: 0,
+            usage: None,
+            usage_unknown: false,
+            ledger: Vec::new(),
+            state: State::Model,
+        }
     }
 
     /// The whole conversation so far.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use loom_wire::LedgerEntry;
 use reqwest::Url;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    USER_AGENT,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -145,7 +146,9 @@ fn header_word(name: &HeaderName, value: &HeaderValue) -> String {
 fn without_secret_fields(body: &[u8]) -> String {
     const NAMES: [&str; 5] = ["key", "token", "secret", "password", "auth"];
     let text = String::from_utf8_lossy(body);
-    let Ok(Value::Object(mut fields)) = serde_json::from_str::<Value>(&text) else { return text.into_owned() };
+    let Ok(Value::Object(mut fields)) = serde_json::from_str::<Value>(&text) else {
+        return text.into_owned();
+    };
     let mut changed = false;
     for (name, value) in &mut fields {
         let name = name.to_lowercase();

@@ -26,8 +26,8 @@ pub use base_url::BaseUrl;
 pub(crate) use base_url::visible;
 pub(crate) use clocks::Clocks;
 pub use clocks::Timeout;
-pub use explanation::Explanation;
 pub use credential::{Auth, CallbackError, Key, OAuth2, Token};
+pub use explanation::Explanation;
 pub use header::Headers;
 pub use retry::Retries;
 pub use sign::{Signer, Unsigned};
@@ -309,8 +309,11 @@ impl Endpoint {
             }
             let shown = visible(request.url());
             if let Some(body) = body {
-                let sent =
-                    Sent { url: request.url().clone(), headers: request.headers().clone(), body: body.clone() };
+                let sent = Sent {
+                    url: request.url().clone(),
+                    headers: request.headers().clone(),
+                    body: body.clone(),
+                };
                 *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
             }
             let response = self.exit.send(request, clocks).await?;

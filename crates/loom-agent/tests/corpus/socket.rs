@@ -65,7 +65,8 @@ pub(crate) async fn run(case: &Case) -> Result<(), String> {
 /// needed none succeeds as before. Says nothing about calls that fail anyway.
 pub(crate) async fn run_strictly(case: &Case) -> Result<(), String> {
     let (spec, expect) = (&case.request, &case.expect);
-    let Some(rules) = expect.ledger.as_ref().filter(|_| expect.error.is_none() && spec.call == CallKind::Chat)
+    let Some(rules) =
+        expect.ledger.as_ref().filter(|_| expect.error.is_none() && spec.call == CallKind::Chat)
     else {
         return Ok(());
     };

@@ -27,7 +27,8 @@ async fn the_curl_command_sends_the_same_again_and_holds_no_secret() {
     let base = format!("{}?tenant=sk-of-the-query", server.base_url());
     let question = "it's \"quoted\" $HOME `id` \\ 你好\nsk-very-secret-key";
     let sandbox = Sandbox::new();
-    let args = ["run", "--base-url", &base, "--model", "m", "--api-key", KEY, "--header", "X-Team=sk-of-a-header"];
+    let args =
+        ["run", "--base-url", &base, "--model", "m", "--api-key", KEY, "--header", "X-Team=sk-of-a-header"];
     let done = sandbox.loom(&[&args[..], &["--param", "seed=7", "--explain", question]].concat());
     assert_eq!(done.code, Some(0), "{done:?}");
     assert!(!done.out.contains("curl"), "the answer alone goes to stdout: {done:?}");
@@ -51,14 +52,24 @@ async fn the_curl_command_sends_the_same_again_and_holds_no_secret() {
     });
     let output = (&mut shell).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && said.contains("[DONE]"), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("[DONE]"),
+        "{said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let again = server.requests().pop().unwrap();
     // The question held the key, which the command does not.
     let expected = String::from_utf8(first.body.clone()).unwrap().replace(KEY, "…");
     assert_eq!(String::from_utf8(again.body.clone()).unwrap(), expected);
     let seen = |request: &RecordedRequest| {
         let header = |name: &str| request.header(name).map(str::to_owned);
-        (request.target.clone(), header("authorization"), header("x-team"), header("content-type"), header("accept"))
+        (
+            request.target.clone(),
+            header("authorization"),
+            header("x-team"),
+            header("content-type"),
+            header("accept"),
+        )
     };
     assert_eq!(seen(&first), seen(&again));
 }
@@ -70,7 +81,10 @@ async fn what_was_bridged_is_told_in_words_and_as_fields() {
     let args = ["run", "--base-url", &server.base_url(), "--model", "m", "--explain"];
     let done = sandbox.loom(&[&args[..], &["hi"]].concat());
     assert_eq!((done.code, done.out.as_str()), (Some(0), "Hello\n"));
-    assert!(done.err.contains("- finish_reason_renamed (answer.finish_reason, event 2): A finish reason was renamed"));
+    assert!(
+        done.err
+            .contains("- finish_reason_renamed (answer.finish_reason, event 2): A finish reason was renamed")
+    );
     assert!(done.err.contains("- missing_done (answer)"), "{}", done.err);
 
     let done = sandbox.loom(&[&args[..], &["--json", "hi"]].concat());
@@ -94,7 +108,8 @@ async fn an_error_is_explained_after_it_was_told() {
     let args = ["run", "--base-url", &server.base_url(), "--model", "m", "--explain"];
     let done = sandbox.loom(&[&args[..], &["hi"]].concat());
     assert_eq!(done.code, Some(1));
-    let (error, explanation) = (done.err.find("error: no such thing").unwrap(), done.err.find("curl ").unwrap());
+    let (error, explanation) =
+        (done.err.find("error: no such thing").unwrap(), done.err.find("curl ").unwrap());
     assert!(error < explanation, "{}", done.err);
     let done = sandbox.loom(&[&args[..], &["--json", "hi"]].concat());
     let line = last_line(&done.out);
