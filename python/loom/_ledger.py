@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, TypedDict
+from typing import TypedDict
 
 
 class LedgerEntry(TypedDict):
@@ -21,5 +21,5 @@ class LedgerEntry(TypedDict):
     what: str
     where: str
     detail: str
-    event: Optional[int]
+    event: int | None
     count: int

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import pickle
-import typing
 
 import loom
 import pytest
@@ -53,7 +52,7 @@ def test_an_entry_says_what_where_and_which_bytes():
         "event": None,
         "count": 1,
     }
-    assert set(entry) == set(typing.get_type_hints(loom.LedgerEntry))
+    assert set(entry) == set(loom.LedgerEntry.__annotations__)
     assert loom.Completion.from_dict(completion.to_dict()).ledger == completion.ledger
     assert pickle.loads(pickle.dumps(completion)).ledger == completion.ledger
     message = completion.to_message()
