@@ -124,6 +124,7 @@ def test_without_model_several_are_listed(server):
 
 def test_parameters_of_the_llm_and_of_the_call(server):
     llm = llm_for(server, temperature=0.7, max_tokens=20, top_p=0.9)
+    server.handler = lambda request: whole({"content": "{}"})  # an answer that shall be JSON is checked
     run(
         llm.generate(
             ask(),

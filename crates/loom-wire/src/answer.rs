@@ -160,7 +160,7 @@ impl AnswerDecoder {
         })
     }
 
-    fn check_answer(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
+    fn check_answer(&mut self, out: &mut [Event]) -> Result<(), LlmError> {
         if let Some(Event::Finish(finish)) = out.last_mut().filter(|_| self.json_wanted)
             && let Some(json) = json_answer::check(&self.sum)?
         {

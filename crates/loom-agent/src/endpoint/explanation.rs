@@ -54,12 +54,18 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// A request as it was sent.
-#[derive(Clone, Debug)]
+/// A request as it was sent, secrets included. `Debug` shows none.
+#[derive(Clone)]
 pub(crate) struct Sent {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent").field("url", &self.shown_url()).finish_non_exhaustive()
+    }
 }
 
 impl Sent {

@@ -107,37 +107,38 @@ impl Call {
             if let Some(event) = self.ready.pop_front() {
                 return Some(Ok(event));
             }
-            let result = match std::mem::replace(&mut self.state, State::Over) {
-                State::Over => return None,
-                State::Failed(error) => return Some(Err(error)),
-                State::Fresh => {
-                    // The clocks start when the call is first polled.
-                    self.clocks = Clocks::start(self.llm.endpoint.timeout);
-                    let mut changes = Changes::default();
-                    self.open(&mut changes).await.map_err(|error| changes.noted_on(error))
-                }
-                State::Reading(mut reading) => {
-                    let result = reading.advance(&mut self.clocks, &mut self.decoded).await;
-                    result.map(|()| reading)
-                }
-            };
-            self.state = match result {
-                Ok(reading) if reading.decoder.is_done() => {
-                    self.llm.record.ended(reading.so_far(&self.llm));
-                    reading.answer.retire();
-                    State::Over
-                }
-                Ok(reading) => State::Reading(reading),
-                Err(error) => {
-                    let error = self.judged(error);
-                    self.llm.record.ended(LastCall {
-                        attempts: error.attempts,
-                        request_id: error.request_id.clone(),
-                        ledger: error.ledger.clone(),
-                    });
-                    State::Failed(error)
+            // An answer under way stays in its place while it is waited for: who drops the call then finds it there.
+            let result = if let State::Reading(reading) = &mut self.state {
+                reading.advance(&mut self.clocks, &mut self.decoded).await
+            } else {
+                match std::mem::replace(&mut self.state, State::Over) {
+                    State::Over => return None,
+                    State::Failed(error) => return Some(Err(error)),
+                    State::Fresh | State::Reading(_) => {
+                        // The clocks start when the call is first polled.
+                        self.clocks = Clocks::start(self.llm.endpoint.timeout);
+                        let mut changes = Changes::default();
+                        let opened = self.open(&mut changes).await;
+                        opened
+                            .map(|reading| self.state = State::Reading(reading))
+                            .map_err(|error| changes.noted_on(error))
+                    }
                 }
             };
+            if let Err(error) = result {
+                let error = self.judged(error);
+                self.llm.record.ended(LastCall {
+                    attempts: error.attempts,
+                    request_id: error.request_id.clone(),
+                    ledger: error.ledger.clone(),
+                });
+                self.state = State::Failed(error);
+            } else if matches!(&self.state, State::Reading(reading) if reading.decoder.is_done())
+                && let State::Reading(reading) = std::mem::replace(&mut self.state, State::Over)
+            {
+                self.llm.record.ended(reading.so_far(&self.llm));
+                reading.answer.retire();
+            }
             if let Some(Event::Finish(finish)) = self.decoded.last_mut() {
                 self.llm.endpoint.scrub_ledger(&mut finish.ledger);
             }

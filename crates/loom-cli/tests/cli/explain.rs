@@ -149,7 +149,7 @@ fn a_command_line_that_cannot_be_read_is_told_as_json_where_json_was_asked_for()
     for args in [
         &["run", "--json", "--temperature", "warm", "hi"][..],
         &["run", "--json", "--tempreature", "1", "hi"][..],
-        &["models", "--json", "--max-retries", "-1"][..],
+        &["models", "--json", "--max-retries=-1"][..],
     ] {
         let done = sandbox.loom(args);
         assert_eq!((done.code, done.err.as_str()), (Some(2), ""), "{done:?}");
