@@ -17,6 +17,7 @@ from ._agent import Agent, agent
 from ._ledger import LedgerEntry
 from ._llm import BaseLLM, UnifiedLLM, preset
 from ._loom import Completion, Message, ToolCall, Usage, __version__, ledger_rules, providers
+from ._pool import Pool, PoolMember
 from ._timeout import Timeout
 from ._tools import Tool, tool
 from .errors import *  # noqa: F403
@@ -27,6 +28,8 @@ __all__ = [
     "Completion",
     "LedgerEntry",
     "Message",
+    "Pool",
+    "PoolMember",
     "Timeout",
     "Tool",
     "ToolCall",

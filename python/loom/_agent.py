@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from . import _loom, _tools
-from ._llm import UnifiedLLM, open_stream
+from ._llm import NativeLLM, UnifiedLLM, open_stream
+from ._pool import named_llm
 from .errors import ConfigurationError, StreamInterruptedError
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ class Agent:
 
     Args:
         name: the agent's name.
-        llm: a provider's name (``"custom"``, ``"openai"``, …), an endpoint of ``loom.toml``, a dict of
+        llm: a provider's name (``"custom"``, ``"openai"``, …), an endpoint or pool of ``loom.toml``, a dict of
             ``UnifiedLLM``'s arguments (it is not changed), or an LLM object.
         api_key: the key; see ``UnifiedLLM``.
         base_url: the endpoint's address, such as ``"http://localhost:8000/v1"``.
@@ -64,7 +65,7 @@ class Agent:
         self._by_name = _tools.collect(tools)
         self._specs = _loom.Tools(list(self._by_name.values()))
         # The fast path asks the Rust core itself; an LLM with a stream of its own is asked through that.
-        built_in = isinstance(self.llm, UnifiedLLM) and type(self.llm).stream is UnifiedLLM.stream
+        built_in = isinstance(self.llm, NativeLLM) and type(self.llm).stream is NativeLLM.stream
         self._native = self.llm._native if built_in else None
 
     @property
@@ -325,7 +326,7 @@ def _make_llm(llm: Any, options: dict[str, Any]) -> Any:
     """The LLM of an agent: from a provider's name, a dict of settings, or the object itself."""
     given = {name: value for name, value in options.items() if value is not None}
     if llm is None or isinstance(llm, str):
-        return UnifiedLLM(llm, **given)
+        return named_llm(llm, given)
     if isinstance(llm, dict):
         return UnifiedLLM(**{**llm, **given})
     if hasattr(llm, "stream") and not isinstance(llm, type):

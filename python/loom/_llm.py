@@ -98,116 +98,15 @@ async def open_stream(llm: Any, messages: Any, **arguments: Any) -> AsyncGenerat
             await close()
 
 
-class UnifiedLLM(BaseLLM):
-    """The LLM for every endpoint that speaks the OpenAI chat format. What is not set is not sent.
+class NativeLLM(BaseLLM):
+    """An LLM that the Rust core asks by itself: a ``UnifiedLLM`` or a ``Pool``."""
 
-    Args:
-        provider: ``"custom"``, ``"openai"``, ``"deepseek"``, … (``loom.providers()`` lists them), one that was
-            registered, or an endpoint of ``loom.toml``. Default: ``"custom"`` with a ``base_url``, else ``"openai"``.
-        api_key: the key; a function that returns it (sync or async), or ``(key, seconds)`` if it may be kept that
-            long; or a ``Command``, ``OAuth2`` or ``Keys`` of ``loom.auth``. Default: the provider's environment
-            variable, but only for the provider's own address or one that the environment names. Without a key no
-            ``Authorization`` header is sent.
-        base_url: such as ``"http://localhost:8000/v1"``. Default: the provider's.
-        model: the model's name. Default: the provider's, or the one model that the endpoint serves.
-        temperature: sampling temperature.
-        max_tokens: the most tokens of an answer.
-        timeout: seconds for the whole call, or a ``loom.Timeout``. Default: 5 s to connect, 600 s in all.
-        max_retries: repetitions of a failed call before its first token. Default 2.
-        default_headers: headers of each request; ``None`` as a value removes one that would be sent otherwise.
-        default_query: query parameters of each request.
-        extra_body: fields of each request's body; they win over Loom's own.
-        auth: how the key is shown, such as ``loom.auth.Header("x-api-key")``. Default: as the provider wants it, else
-            ``Authorization: Bearer``.
-        sign: a function (sync or async) that is called as ``sign(method, url, headers, body)`` for each request and
-            returns a dict of headers to add, for gateways that want a signature.
-        strict: each leniency is an error instead of an entry in the ledger: ``BadResponseError`` for one in the answer,
-            with the rule's name and what had arrived; the server's own refusal where Loom would have changed the
-            request.
-        **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
-
-    Raises:
-        ConfigurationError: the settings cannot work. No network is used to find out.
-    """
-
-    def __init__(
-        self,
-        provider: str | None = None,
-        api_key: Key | None = None,
-        base_url: str | None = None,
-        model: str | None = None,
-        *,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        timeout: float | Timeout | None = None,
-        max_retries: int | None = None,
-        default_headers: Mapping[str, str | None] | None = None,
-        default_query: Mapping[str, Any] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        auth: Any = None,
-        sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
-        strict: bool | None = None,
-        **params: Any,
-    ) -> None:
-        for name, value in (("provider", provider), ("base_url", base_url), ("model", model)):
-            if value is not None and not isinstance(value, str):
-                raise ConfigurationError(f"{name} is a str, not {type(value).__name__}")
-        if max_retries is not None and (not isinstance(max_retries, int) or not 0 <= max_retries < 2**32):
-            raise ConfigurationError(f"max_retries is a whole number from 0, not {max_retries!r}")
-        if sign is not None and not callable(sign):
-            raise ConfigurationError(f"sign is a function, not {type(sign).__name__}")
-        form, key = _resolve_auth(auth, api_key)
-        if not isinstance(strict, (bool, type(None))):
-            raise ConfigurationError(f"strict is True or False, not {strict!r}")
-        params["temperature"] = temperature
-        params["max_tokens"] = max_tokens
-        self._native = _loom.Llm(
-            provider=provider,
-            api_key=key,
-            base_url=base_url,
-            model=model,
-            timeout=timeout,
-            max_retries=max_retries,
-            default_headers=None if default_headers is None else dict(default_headers),
-            default_query=None if default_query is None else dict(default_query),
-            extra_body=None if extra_body is None else dict(extra_body),
-            strict=strict,
-            params=params,
-            auth=form,
-            sign=sign,
-        )
+    _native: _loom.Llm
 
     @property
     def model_name(self) -> str:
         """The model's name; empty while it is to be found by asking the endpoint."""
         return self._native.model_name
-
-    @property
-    def base_url(self) -> str:
-        """The base URL, brought to one form."""
-        return self._native.base_url
-
-    @property
-    def provider(self) -> str:
-        """The provider's name."""
-        return self._native.provider
-
-    @property
-    def ledger(self) -> list[LedgerEntry]:
-        """What was bridged in all calls of this LLM: each entry once, with how often; of a rule with many details the
-        newest. ``loom.ledger_rules()`` lists the rules."""
-        return self._native.ledger
-
-    def explain(self) -> dict[str, Any] | None:
-        """The request that was sent last and how it went, for people; ``None`` before the first. The key and whatever
-        else the headers and the query hold are left out.
-
-        Returns:
-            A dict: ``url``, ``attempts`` (requests sent for the call), ``request_id``, ``curl`` (a command that sends
-            the same again, with ``$LOOM_API_KEY`` in the key's place), ``ledger``, and ``text``: all of it in plain
-            words. Where calls overlap, it is the one that was sent last.
-        """
-        return self._native.explain()
 
     def stream(
         self,
@@ -247,6 +146,128 @@ class UnifiedLLM(BaseLLM):
             LLMError: of kind ``bad_response`` also if the model wrote tool arguments that are no JSON object.
         """
         return await self._native.generate(messages, tools, response_format, tool_choice, params)
+
+
+class UnifiedLLM(NativeLLM):
+    """The LLM for every endpoint that speaks the OpenAI chat format. What is not set is not sent.
+
+    Args:
+        provider: ``"custom"``, ``"openai"``, ``"deepseek"``, … (``loom.providers()`` lists them), one that was
+            registered, or an endpoint of ``loom.toml``. Default: ``"custom"`` with a ``base_url``, else ``"openai"``.
+        api_key: the key; a function that returns it (sync or async), or ``(key, seconds)`` if it may be kept that
+            long; or a ``Command``, ``OAuth2`` or ``Keys`` of ``loom.auth``. Default: the provider's environment
+            variable, but only for the provider's own address or one that the environment names. Without a key no
+            ``Authorization`` header is sent.
+        base_url: such as ``"http://localhost:8000/v1"``. Default: the provider's.
+        model: the model's name. Default: the provider's, or the one model that the endpoint serves.
+        temperature: sampling temperature.
+        max_tokens: the most tokens of an answer.
+        timeout: seconds for the whole call, or a ``loom.Timeout``. Default: 5 s to connect, 600 s in all.
+        max_retries: repetitions of a failed call before its first token. Default 2.
+        max_concurrency: the most calls under way at once; further ones wait in the order in which they came.
+        requests_per_minute: the most requests per minute; further ones wait.
+        tokens_per_minute: the most tokens per minute, of prompts and answers together; further calls wait.
+        default_headers: headers of each request; ``None`` as a value removes one that would be sent otherwise.
+        default_query: query parameters of each request.
+        extra_body: fields of each request's body; they win over Loom's own.
+        auth: how the key is shown, such as ``loom.auth.Header("x-api-key")``. Default: as the provider wants it, else
+            ``Authorization: Bearer``.
+        sign: a function (sync or async) that is called as ``sign(method, url, headers, body)`` for each request and
+            returns a dict of headers to add, for gateways that want a signature.
+        strict: each leniency is an error instead of an entry in the ledger: ``BadResponseError`` for one in the answer,
+            with the rule's name and what had arrived; the server's own refusal where Loom would have changed the
+            request.
+        **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
+
+    Raises:
+        ConfigurationError: the settings cannot work. No network is used to find out.
+    """
+
+    def __init__(
+        self,
+        provider: str | None = None,
+        api_key: Key | None = None,
+        base_url: str | None = None,
+        model: str | None = None,
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        timeout: float | Timeout | None = None,
+        max_retries: int | None = None,
+        max_concurrency: int | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        default_headers: Mapping[str, str | None] | None = None,
+        default_query: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        auth: Any = None,
+        sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
+        strict: bool | None = None,
+        **params: Any,
+    ) -> None:
+        for name, value in (("provider", provider), ("base_url", base_url), ("model", model)):
+            if value is not None and not isinstance(value, str):
+                raise ConfigurationError(f"{name} is a str, not {type(value).__name__}")
+        for name, number, least in (
+            ("max_retries", max_retries, 0),
+            ("max_concurrency", max_concurrency, 1),
+            ("requests_per_minute", requests_per_minute, 1),
+            ("tokens_per_minute", tokens_per_minute, 1),
+        ):
+            if number is not None and (not isinstance(number, int) or not least <= number < 2**32):
+                raise ConfigurationError(f"{name} is a whole number from {least}, not {number!r}")
+        if sign is not None and not callable(sign):
+            raise ConfigurationError(f"sign is a function, not {type(sign).__name__}")
+        form, key = _resolve_auth(auth, api_key)
+        if not isinstance(strict, (bool, type(None))):
+            raise ConfigurationError(f"strict is True or False, not {strict!r}")
+        params["temperature"] = temperature
+        params["max_tokens"] = max_tokens
+        self._native = _loom.Llm(
+            provider=provider,
+            api_key=key,
+            base_url=base_url,
+            model=model,
+            timeout=timeout,
+            max_retries=max_retries,
+            max_concurrency=max_concurrency,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            default_headers=None if default_headers is None else dict(default_headers),
+            default_query=None if default_query is None else dict(default_query),
+            extra_body=None if extra_body is None else dict(extra_body),
+            strict=strict,
+            params=params,
+            auth=form,
+            sign=sign,
+        )
+
+    @property
+    def base_url(self) -> str:
+        """The base URL, brought to one form."""
+        return self._native.base_url
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self._native.provider
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        """What was bridged in all calls of this LLM: each entry once, with how often; of a rule with many details the
+        newest. ``loom.ledger_rules()`` lists the rules."""
+        return self._native.ledger
+
+    def explain(self) -> dict[str, Any] | None:
+        """The request that was sent last and how it went, for people; ``None`` before the first. The key and whatever
+        else the headers and the query hold are left out.
+
+        Returns:
+            A dict: ``url``, ``attempts`` (requests sent for the call), ``request_id``, ``curl`` (a command that sends
+            the same again, with ``$LOOM_API_KEY`` in the key's place), ``ledger``, and ``text``: all of it in plain
+            words. Where calls overlap, it is the one that was sent last.
+        """
+        return self._native.explain()
 
     async def models(self) -> list[str]:
         """The ids of the models that the endpoint serves."""

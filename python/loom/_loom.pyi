@@ -174,6 +174,9 @@ class Completion:
     @property
     def request_id(self) -> str | None: ...
     @property
+    def queue_seconds(self) -> float | None:
+        """Seconds that the call waited for its turn under ``max_concurrency`` and the like; None when it did not."""
+    @property
     def ledger(self) -> list[LedgerEntry]:
         """What was bridged for this answer."""
     def to_message(self) -> Message:
@@ -227,7 +230,20 @@ class Llm:
         params: dict[str, Any] | None = None,
         auth: Any = None,
         sign: Any = None,
+        max_concurrency: int | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
     ) -> Llm: ...
+    @staticmethod
+    def pool(
+        members: list[tuple[Llm, str | None, float, bool, int | None]],
+        sticky: bool,
+        failover_on: list[str] | None = None,
+        max_retries: int | None = None,
+        max_failures: int | None = None,
+        cooldown: float | None = None,
+    ) -> Llm: ...
+    def members(self) -> list[dict[str, Any]] | None: ...
     @property
     def model_name(self) -> str: ...
     @property

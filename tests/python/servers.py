@@ -11,6 +11,7 @@ Promises:
 """
 
 import contextlib
+import errno
 import itertools
 import select
 import socket
@@ -141,6 +142,21 @@ class Connection:
         return line
 
 
+PATIENCE = 60.0  #: seconds that a port is waited for
+
+
+def _bind(sock: socket.socket, port: int) -> None:
+    """Another run of the tests on this machine may hold a port for a while: it is waited for."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return sock.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 class Listener:
     """Accepts on some ports and runs `serve_socket` on a thread per connection. Base of MockServer and Proxy."""
 
@@ -157,7 +173,7 @@ class Listener:
                 sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
                 self._sockets.append(sock)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(("127.0.0.1", port))
+                _bind(sock, port)
                 sock.listen(512)
         except OSError as error:
             for sock in self._sockets:

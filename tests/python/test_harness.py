@@ -14,6 +14,7 @@ from conftest import SPEC_PORTS
 from proxy import Proxy
 from replies import CLOSE, HANG, RESET, USAGE, Reply, chunk, json_reply, sse, tool_calls
 
+import servers
 from servers import MockServer
 
 CHAT = "/v1/chat/completions"
@@ -182,7 +183,8 @@ def test_stop_ends_what_hangs(connect):
         client.getresponse()
 
 
-def test_a_taken_port_is_named(server):
+def test_a_taken_port_is_named(server, monkeypatch):
+    monkeypatch.setattr(servers, "PATIENCE", 0.2)
     with pytest.raises(OSError, match=rf"port {server.port} .* taken"):
         MockServer(ports=[server.port])
 

@@ -28,8 +28,9 @@ pub use loom_wire::{
     Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
 };
 pub use model::config::Config;
+pub use model::pool::{Pool, PoolMember};
 pub use model::provider::{self, Provider};
-pub use model::{EventStream, Llm, LlmSettings, UnifiedLlm, collect};
+pub use model::{EventStream, Llm, LlmSettings, UnifiedLlm, collect, generate};
 
 /// The Rust programs of the documentation, compiled as tests.
 #[cfg(doctest)]
@@ -42,4 +43,8 @@ mod documentation {
     struct RustApi;
     #[doc = include_str!("../../../docs/rust-api.zh.md")]
     struct RustApiInChinese;
+    #[doc = include_str!("../../../docs/pools.md")]
+    struct Pools;
+    #[doc = include_str!("../../../docs/pools.zh.md")]
+    struct PoolsInChinese;
 }

@@ -6,9 +6,10 @@
 //! `LOOM_*` variables name, if they name one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use loom::endpoint::{Auth, BaseUrl, Key};
-use loom::{Config, ErrorKind, LlmError, LlmSettings, UnifiedLlm};
+use loom::{Config, ErrorKind, Llm, LlmError, LlmSettings, UnifiedLlm};
 use serde_json::Value;
 
 use crate::args::Options;
@@ -162,7 +163,7 @@ impl Connection {
             (None, None) => {
                 let config = load()?;
                 match config.as_ref().and_then(|config| config.default_endpoint()) {
-                    Some(name) if config.as_ref().is_some_and(|config| config.endpoint(name).is_some()) => {
+                    Some(name) if config.as_ref().is_some_and(|config| config.has_place(name)) => {
                         settings.endpoint(name)
                     }
                     Some(name) => settings.provider(name),
@@ -180,6 +181,15 @@ impl Connection {
             self.settings = std::mem::take(&mut self.settings).base_url(url);
         }
         Ok(())
+    }
+
+    /// The LLM or the pool, to be asked; and the LLM, if it is one.
+    pub(crate) fn open(&self) -> Result<(Arc<dyn Llm>, Option<UnifiedLlm>), Failure> {
+        if let Some(pool) = self.settings.pool()? {
+            return Ok((Arc::new(pool), None));
+        }
+        let llm = self.llm()?;
+        Ok((Arc::new(llm.clone()), Some(llm)))
     }
 
     /// The LLM, or a friendly word when nothing at all is configured.
@@ -226,7 +236,7 @@ fn known_endpoint(name: &str, config: Option<&Config>) -> Result<(), Failure> {
             .with_hint("looked for: $LOOM_CONFIG, ./loom.toml, loom/loom.toml in the configuration folder (~/.config)")
             .into());
     };
-    if config.endpoint(name).is_some() {
+    if config.has_place(name) {
         return Ok(());
     }
     let names = config.endpoint_names();

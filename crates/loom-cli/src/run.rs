@@ -1,9 +1,10 @@
 //! `loom run`: one question, one answer.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
-use loom::{Agent, AgentEvent, AgentStream, Explanation};
+use loom::{Agent, AgentEvent, AgentStream, Explanation, UnifiedLlm};
 use tokio::runtime::Runtime;
 
 use crate::answer::AnswerView;
@@ -17,9 +18,9 @@ use crate::screen::{Screen, harmless};
 pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
     let question = question(args.question, screen)?;
     let connection = Connection::new(args.options, &process_env)?;
-    let llm = connection.llm()?;
-    let agent = agent(&connection, llm.clone())?;
-    let explain = || llm.explain().filter(|_| args.explain);
+    let (llm, unified) = connection.open()?;
+    let agent = agent(&connection, llm)?;
+    let explain = || unified.as_ref().and_then(UnifiedLlm::explain).filter(|_| args.explain);
     let interrupt = Interrupt::new(runtime);
     let result = runtime.block_on(async {
         let events = agent.stream(question);
@@ -43,7 +44,7 @@ pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u
 }
 
 /// The agent that asks for the user: no tools, only the instructions.
-pub(crate) fn agent(connection: &Connection, llm: loom::UnifiedLlm) -> Result<Agent, Failure> {
+pub(crate) fn agent(connection: &Connection, llm: Arc<dyn loom::Llm>) -> Result<Agent, Failure> {
     let mut builder = loom::agent("loom").llm(llm);
     if let Some(system) = &connection.system {
         builder = builder.system_prompt(system.as_str());

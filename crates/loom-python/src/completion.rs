@@ -117,6 +117,11 @@ impl Completion {
     }
 
     #[getter]
+    fn queue_seconds(&self) -> Option<f64> {
+        self.0.queue_seconds
+    }
+
+    #[getter]
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_py(py, &self.0.ledger)
     }

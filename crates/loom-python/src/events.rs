@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, StreamExt};
-use loom::{ErrorKind, Event, EventStream as RustStream, Llm, LlmError, UnifiedLlm};
+use loom::{ErrorKind, Event, EventStream as RustStream, Llm, LlmError};
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -44,7 +44,7 @@ struct State {
     /// A wait for an event was cancelled: whoever asks for another must not take that for the end.
     interrupted: bool,
     waker: Option<Waker>,
-    start: Option<(UnifiedLlm, loom::Request)>,
+    start: Option<(Arc<dyn Llm>, loom::Request)>,
     task: Option<tokio::task::AbortHandle>,
 }
 
@@ -178,7 +178,7 @@ pub(crate) struct EventStream {
 
 impl EventStream {
     /// A stream that begins when it is first asked for an event.
-    pub(crate) fn new(llm: UnifiedLlm, request: loom::Request, calls_python: bool) -> Self {
+    pub(crate) fn new(llm: Arc<dyn Llm>, request: loom::Request, calls_python: bool) -> Self {
         let state = State { start: Some((llm, request)), ..State::default() };
         Self {
             shared: Arc::new(Shared { state: Mutex::new(state), room: Notify::new() }),

@@ -2,9 +2,11 @@
 
 #![allow(clippy::too_many_arguments)] // the names are openai-python's
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use loom::{LlmSettings, Timeout, ToolChoice, UnifiedLlm};
+use loom::endpoint::RateLimits;
+use loom::{LlmSettings, Pool, PoolMember, Timeout, ToolChoice, UnifiedLlm};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -18,16 +20,20 @@ use crate::{convert, credential, errors};
 
 #[pyclass(frozen, module = "loom._loom")]
 pub(crate) struct Llm {
-    llm: UnifiedLlm,
+    llm: Arc<dyn loom::Llm>,
+    kind: Kind,
     /// Functions of the user are called on the way, so that calls must know where they were made.
     calls_python: bool,
 }
 
-impl Llm {
-    fn caller(&self, py: Python<'_>) -> Option<Caller> {
-        if self.calls_python { Caller::current(py) } else { None }
-    }
+/// What an LLM is beside something that can be asked.
+enum Kind {
+    Unified(UnifiedLlm),
+    Pool(Pool),
 }
+
+/// LLM, name, weight, whether it is a fallback, context in tokens.
+type Member<'py> = (Bound<'py, Llm>, Option<String>, f64, bool, Option<u64>);
 
 #[pymethods]
 impl Llm {
@@ -35,7 +41,7 @@ impl Llm {
     #[pyo3(signature = (
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
         default_headers = None, default_query = None, extra_body = None, strict = None, params = None, auth = None,
-        sign = None
+        sign = None, max_concurrency = None, requests_per_minute = None, tokens_per_minute = None
     ))]
     fn new(
         py: Python<'_>,
@@ -52,9 +58,16 @@ impl Llm {
         params: Option<&Bound<'_, PyDict>>,
         auth: Option<&Bound<'_, PyAny>>,
         sign: Option<Py<PyAny>>,
+        max_concurrency: Option<u32>,
+        requests_per_minute: Option<u32>,
+        tokens_per_minute: Option<u32>,
     ) -> PyResult<Self> {
         let mut calls_python = sign.is_some();
-        let mut settings = LlmSettings::default();
+        let mut settings = LlmSettings::default().rate_limits(RateLimits {
+            max_concurrency,
+            requests_per_minute,
+            tokens_per_minute,
+        });
         if let Some(name) = provider {
             settings = settings.provider(name);
         }
@@ -100,34 +113,87 @@ impl Llm {
         if let Some(fields) = extra_body {
             settings = settings.extra_body(convert::from_py(fields.as_any(), "extra_body")?);
         }
+        if let Some(pool) = settings.pool().transpose() {
+            return Self::of_pool(py, pool, calls_python);
+        }
         let llm = settings.build().map_err(|error| errors::llm_error(py, error))?;
-        Ok(Self { llm, calls_python })
+        Ok(Self { llm: Arc::new(llm.clone()), kind: Kind::Unified(llm), calls_python })
+    }
+
+    /// Several LLMs as one.
+    #[staticmethod]
+    #[pyo3(signature = (members, sticky, failover_on = None, max_retries = None, max_failures = None, cooldown = None))]
+    fn pool(
+        py: Python<'_>,
+        members: Vec<Member<'_>>,
+        sticky: bool,
+        failover_on: Option<&Bound<'_, PyAny>>,
+        max_retries: Option<u32>,
+        max_failures: Option<u32>,
+        cooldown: Option<f64>,
+    ) -> PyResult<Self> {
+        let calls_python = members.iter().any(|(llm, ..)| llm.get().calls_python);
+        let mut pool = Pool::builder().sticky(sticky);
+        for (llm, name, weight, is_fallback, context_window) in members {
+            let mut member = PoolMember::new(Arc::clone(&llm.get().llm)).weight(weight);
+            if let Some(name) = name {
+                member = member.name(name);
+            }
+            if is_fallback {
+                member = member.fallback();
+            }
+            if let Some(tokens) = context_window {
+                member = member.context_window(tokens);
+            }
+            pool = pool.member(member);
+        }
+        if let Some(kinds) = failover_on {
+            pool = pool.failover_on(convert::from_py::<Vec<loom::ErrorKind>>(kinds, "failover_on")?);
+        }
+        if let Some(retries) = max_retries {
+            pool = pool.max_retries(retries);
+        }
+        if let Some(failures) = max_failures {
+            pool = pool.max_failures(failures);
+        }
+        if let Some(seconds) = cooldown {
+            pool = pool.cooldown(duration(py, seconds, "cooldown")?);
+        }
+        Self::of_pool(py, pool.build(), calls_python)
+    }
+
+    /// How the members of a pool are doing; `None` for an LLM that is no pool.
+    fn members<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match &self.kind {
+            Kind::Pool(pool) => convert::to_py(py, &pool.members()).map(Some),
+            Kind::Unified(_) => Ok(None),
+        }
     }
 
     #[getter]
     fn model_name(&self) -> String {
-        loom::Llm::model_name(&self.llm)
+        self.llm.model_name()
     }
 
     #[getter]
-    fn base_url(&self) -> String {
-        self.llm.endpoint().base_url().to_string()
+    fn base_url(&self) -> PyResult<String> {
+        self.unified().map(|llm| llm.endpoint().base_url().to_string())
     }
 
     #[getter]
-    fn provider(&self) -> &str {
-        &self.llm.provider().name
+    fn provider(&self) -> PyResult<&str> {
+        self.unified().map(|llm| llm.provider().name.as_str())
     }
 
     /// What was bridged in all calls.
     #[getter]
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        convert::to_py(py, &self.llm.ledger())
+        convert::to_py(py, &self.unified()?.ledger())
     }
 
     /// The request that was sent last and how it went, also in plain words (`text`).
     fn explain<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(explanation) = self.llm.explain() else { return Ok(None) };
+        let Some(explanation) = self.unified()?.explain() else { return Ok(None) };
         let fields = convert::to_py(py, &explanation)?;
         fields.set_item("text", explanation.to_string())?;
         Ok(Some(fields))
@@ -145,7 +211,7 @@ impl Llm {
         deltas: bool,
     ) -> PyResult<EventStream> {
         let request = request(messages, tools, response_format, tool_choice, params, deltas)?;
-        Ok(EventStream::new(self.llm.clone(), request, self.calls_python))
+        Ok(EventStream::new(Arc::clone(&self.llm), request, self.calls_python))
     }
 
     /// The completion of a call. `checked`: invalid tool arguments are an error.
@@ -161,12 +227,12 @@ impl Llm {
         checked: bool,
     ) -> PyResult<Awaitable> {
         let request = request(messages, tools, response_format, tool_choice, params, false)?;
-        let llm = self.llm.clone();
+        let llm = Arc::clone(&self.llm);
         let work = async move {
             if checked {
-                llm.generate(request).await
+                loom::generate(&*llm, request).await
             } else {
-                loom::collect(loom::Llm::stream(&llm, request)).await
+                loom::collect(llm.stream(request)).await
             }
         };
         Job::start(callback::scope(self.caller(py), work), |py, result| match result {
@@ -177,13 +243,31 @@ impl Llm {
 
     /// The ids of the models that the endpoint serves.
     fn models(&self, py: Python<'_>) -> PyResult<Awaitable> {
-        let llm = self.llm.clone();
+        let llm = self.unified()?.clone();
         Job::start(callback::scope(self.caller(py), async move { llm.models().await }), |py, result| {
             match result {
                 Ok(ids) => Ok(ids.into_pyobject(py)?.into_any().unbind()),
                 Err(error) => Err(errors::llm_error(py, error)),
             }
         })
+    }
+}
+
+impl Llm {
+    fn caller(&self, py: Python<'_>) -> Option<Caller> {
+        if self.calls_python { Caller::current(py) } else { None }
+    }
+
+    fn of_pool(py: Python<'_>, pool: Result<Pool, loom::LlmError>, calls_python: bool) -> PyResult<Self> {
+        let pool = pool.map_err(|error| errors::llm_error(py, error))?;
+        Ok(Self { llm: Arc::new(pool.clone()), kind: Kind::Pool(pool), calls_python })
+    }
+
+    fn unified(&self) -> PyResult<&UnifiedLlm> {
+        match &self.kind {
+            Kind::Unified(llm) => Ok(llm),
+            Kind::Pool(_) => Err(PyTypeError::new_err("a pool has no endpoint of its own: ask its members")),
+        }
     }
 }
 

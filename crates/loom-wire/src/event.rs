@@ -169,6 +169,9 @@ pub struct Finish {
     /// stream is not held back until that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// Seconds that the call waited for its turn, since the caller had set limits on the endpoint; none when it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_seconds: Option<f64>,
     /// The leniencies that were used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ledger: Vec<LedgerEntry>,
@@ -199,6 +202,9 @@ pub struct Completion {
     pub request_id: Option<String>,
     /// What the model said when it refused.
     pub refusal: Option<String>,
+    /// Seconds that the call waited for its turn, since the caller had set limits on the endpoint; none when it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_seconds: Option<f64>,
     /// The leniencies that were used.
     pub ledger: Vec<LedgerEntry>,
     /// Fields of the message that the server wants back.
@@ -223,6 +229,7 @@ impl Completion {
                 self.request_id = finish.request_id;
                 self.refusal = finish.refusal;
                 self.content = finish.content.unwrap_or_else(|| std::mem::take(&mut self.content));
+                self.queue_seconds = finish.queue_seconds;
                 self.ledger = finish.ledger;
                 self.extra = finish.extra;
             }

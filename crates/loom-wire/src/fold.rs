@@ -152,6 +152,7 @@ impl Fold {
             request_id,
             refusal: filled(&mut self.refusal),
             content: None,
+            queue_seconds: None,
             ledger: ledger.take(),
             extra,
         })));

@@ -86,6 +86,8 @@ rules! {
     PathAdapted = "path_adapted" in "request.url",
     /// The endpoint refused the key: another one was used, or a new one asked for.
     KeyReplaced = "key_replaced" in "request.key",
+    /// A member of a pool failed, and another was asked.
+    FailedOver = "failed_over" in "connection",
 }
 
 impl fmt::Display for Rule {

@@ -52,7 +52,7 @@ pub struct AgentBuilder {
 
 /// What [`AgentBuilder::llm`] takes: a provider's name or an LLM.
 pub enum LlmSource {
-    /// The name of a provider or of an endpoint of `loom.toml`.
+    /// The name of a provider, or of an endpoint or pool of `loom.toml`.
     Named(String),
     /// An LLM.
     Object(Arc<dyn Llm>),
@@ -77,7 +77,7 @@ impl<L: Llm + 'static> From<L> for LlmSource {
 }
 
 impl AgentBuilder {
-    /// The LLM: a provider's name (`"custom"`, `"openai"`, …), an endpoint of `loom.toml`, or an LLM object.
+    /// The LLM: a provider's name (`"custom"`, `"openai"`, …), an endpoint or pool of `loom.toml`, or an LLM object.
     pub fn llm(mut self, llm: impl Into<LlmSource>) -> Self {
         match llm.into() {
             LlmSource::Named(name) => self.settings = self.settings.provider(name),
@@ -193,7 +193,7 @@ impl AgentBuilder {
                 .with_hint("set it where the LLM object is made")
                 .into());
             }
-            (None, _) => Arc::new(self.settings.build()?),
+            (None, _) => self.settings.open()?,
         };
         if self.max_turns == 0 {
             return Err(LlmError::config("max_recursion_depth is a number of turns from 1, not 0").into());

@@ -11,6 +11,7 @@ mod header;
 mod retry;
 mod secrets;
 mod sign;
+mod throttle;
 mod transport;
 
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -31,6 +32,8 @@ pub use explanation::Explanation;
 pub use header::Headers;
 pub use retry::Retries;
 pub use sign::{Signer, Unsigned};
+pub use throttle::RateLimits;
+pub(crate) use throttle::{Pass, Throttle};
 
 use credential::{Credential, Grant, Shown};
 use exit::Exit;
@@ -82,6 +85,7 @@ pub struct Endpoint {
     pub retries: Retries,
     /// No other path is tried than the one given.
     pub(crate) fixed_path: bool,
+    pub(crate) throttle: Throttle,
     /// The base that answered when the one given did not: the same with `/v1`.
     found: RwLock<Option<BaseUrl>>,
     /// The request of a call that was sent last.
@@ -130,6 +134,7 @@ impl Endpoint {
             timeout,
             retries,
             fixed_path: false,
+            throttle: Throttle::new(RateLimits::default()),
             found: RwLock::new(None),
             sent: Mutex::new(None),
         })
@@ -321,6 +326,7 @@ impl Endpoint {
                 url = redirected(&url, &response).map_err(|error| located(error, &shown))?;
                 continue;
             }
+            self.throttle.observe(response.headers());
             let answer = Answer {
                 url: shown,
                 request_id: request_id(response.headers()),

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream;
 use loom_wire::answer::{AnswerDecoder, End, Limits};
 use loom_wire::request::{self, Spelling};
 use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_error, json_answer};
 
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Answer, BaseUrl, Clocks};
+use crate::endpoint::{Answer, BaseUrl, Clocks, Pass, Retries};
 use crate::model::adapt;
 use crate::model::hints::{Asked, explained};
+use crate::model::llm::EventStream;
 use crate::model::path::{is_wrong_path, path_error};
 use crate::model::record::LastCall;
 use crate::model::unified::Inner;
@@ -23,12 +25,16 @@ use crate::model::unified::Inner;
 /// How long a stream may stay open once it has said why it ends: usage and `[DONE]` follow at once, or never.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A rough measure of a prompt's tokens, until the server has counted them.
+const BYTES_PER_TOKEN: usize = 4;
+
 pub(crate) struct Call {
     llm: Arc<Inner>,
     request: Request,
     /// The model that this call names, instead of the LLM's.
     model: Option<String>,
     clocks: Clocks,
+    retries: Retries,
     state: State,
     ready: VecDeque<Event>,
     /// Where newly decoded events land; empty between calls, kept for its memory.
@@ -48,6 +54,7 @@ struct Reading {
     answer: Answer,
     decoder: AnswerDecoder,
     attempts: u32,
+    pass: Pass,
     has_token: bool,
 }
 
@@ -99,7 +106,18 @@ impl Call {
         request.params = params;
         request.extra_body = extra_body;
         let clocks = Clocks::start(llm.endpoint.timeout);
-        Self { llm, request, model, clocks, state, ready: VecDeque::new(), decoded: Vec::new() }
+        let retries = llm.endpoint.retries;
+        Self { llm, request, model, clocks, retries, state, ready: VecDeque::new(), decoded: Vec::new() }
+    }
+
+    /// The call is not repeated; refusals are cured all the same.
+    pub(crate) fn once(mut self) -> Self {
+        self.retries.max = 0;
+        self
+    }
+
+    pub(crate) fn into_stream(self) -> EventStream {
+        Box::pin(stream::unfold(self, |mut call| async move { call.next().await.map(|event| (event, call)) }))
     }
 
     pub(crate) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
@@ -134,8 +152,9 @@ impl Call {
                 });
                 self.state = State::Failed(error);
             } else if matches!(&self.state, State::Reading(reading) if reading.decoder.is_done())
-                && let State::Reading(reading) = std::mem::replace(&mut self.state, State::Over)
+                && let State::Reading(mut reading) = std::mem::replace(&mut self.state, State::Over)
             {
+                reading.settle(&mut self.decoded);
                 self.llm.record.ended(reading.so_far(&self.llm));
                 reading.answer.retire();
             }
@@ -249,7 +268,7 @@ impl Call {
             if bad_responses > 1 {
                 return Err(explained(error, &self.asked(&model)));
             }
-            let Some(wait) = self.llm.endpoint.retries.wait(&error, failures) else {
+            let Some(wait) = self.retries.wait(&error, failures) else {
                 return Err(explained(error, &self.asked(&model)));
             };
             if self.clocks.left().is_some_and(|left| left <= wait) {
@@ -277,6 +296,7 @@ impl Call {
         changes: &Changes,
         attempts: u32,
     ) -> Result<Box<Reading>, LlmError> {
+        let pass = self.llm.endpoint.throttle.enter(body.len() / BYTES_PER_TOKEN, &self.clocks).await?;
         self.clocks.request_sent();
         let stream = self.request.stream;
         let answer = self.llm.endpoint.post(base, "chat/completions", body, stream, &self.clocks).await?;
@@ -290,7 +310,7 @@ impl Call {
         if self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for) {
             decoder.expect_json();
         }
-        let mut reading = Box::new(Reading { answer, decoder, attempts, has_token: false });
+        let mut reading = Box::new(Reading { answer, decoder, attempts, pass, has_token: false });
         // Until something is there to deliver, a failure can still be repeated.
         while self.decoded.is_empty() && !reading.decoder.is_done() {
             reading.advance(&mut self.clocks, &mut self.decoded).await?;
@@ -327,6 +347,19 @@ impl Reading {
         let mut ledger = self.decoder.ledger().to_vec();
         llm.endpoint.scrub_ledger(&mut ledger);
         LastCall { attempts: self.attempts, request_id: self.answer.request_id.clone(), ledger }
+    }
+
+    /// The tokens that were used count against the endpoint's limit instead of the estimate; how long the call waited
+    /// for its turn is a fact of the answer.
+    fn settle(&mut self, out: &mut [Event]) {
+        if let (false, Some(Event::Finish(finish))) = (self.pass.waited.is_zero(), out.last_mut()) {
+            finish.queue_seconds = Some(self.pass.waited.as_secs_f64());
+        }
+        if self.pass.counts_tokens()
+            && let Some(total) = self.decoder.partial().usage.and_then(|usage| usage.total_tokens)
+        {
+            self.pass.settle(total);
+        }
     }
 
     /// Reads once and decodes what came.

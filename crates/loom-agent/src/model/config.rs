@@ -19,6 +19,11 @@
 //! base_url = "https://llm-gateway.example.internal/v1"
 //! api_key = { oauth2 = { token_url = "https://login.example.internal/token", client_id = "loom", client_secret = { env = "SECRET" } } }
 //! # or { command = "pass show gateway" }, or several, of which the next is used when one is refused: [ …, … ]
+//! max_concurrency = 8                        # also requests_per_minute, tokens_per_minute
+//!
+//! [pools.all]                                # several endpoints as one
+//! members = ["office", "office-2"]
+//! fallbacks = ["cloud"]
 //!
 //! [providers.acme]
 //! base_url = "https://api.acme.example/v1"
@@ -33,7 +38,9 @@ use loom_wire::LlmError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Auth, Key, OAuth2, Timeout};
+use crate::endpoint::{Auth, Key, OAuth2, RateLimits, Timeout};
+use crate::model::pool::Pool;
+use crate::model::pool::config::PoolConfig;
 use crate::model::provider::Provider;
 use crate::model::settings::LlmSettings;
 
@@ -46,6 +53,7 @@ pub const CONFIG_VARIABLE: &str = "LOOM_CONFIG";
 pub struct Config {
     default: Option<String>,
     endpoints: BTreeMap<String, EndpointConfig>,
+    pools: BTreeMap<String, PoolConfig>,
     providers: BTreeMap<String, Provider>,
     #[serde(skip)]
     path: PathBuf,
@@ -70,6 +78,9 @@ pub struct EndpointConfig {
     timeout: Option<TimeoutConfig>,
     max_retries: Option<u32>,
     strict: Option<bool>,
+    max_concurrency: Option<u32>,
+    requests_per_minute: Option<u32>,
+    tokens_per_minute: Option<u32>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -185,6 +196,27 @@ impl Config {
         self.endpoints.get(name)
     }
 
+    /// Whether there is an endpoint or a pool of that name.
+    pub fn has_place(&self, name: &str) -> bool {
+        self.endpoints.contains_key(name) || self.has_pool(name)
+    }
+
+    /// Whether there is a pool of that name.
+    pub fn has_pool(&self, name: &str) -> bool {
+        self.pools.contains_key(name)
+    }
+
+    /// The pool of that name, its members made from `settings` and their own.
+    ///
+    /// # Errors
+    /// `config` if there is none, a member is no endpoint of the file, or the settings name a place of their own.
+    pub fn pool(&self, name: &str, settings: &LlmSettings) -> Result<Pool, LlmError> {
+        let Some(pool) = self.pools.get(name) else {
+            return Err(LlmError::config(format!("{} has no pool {name:?}", self.path.display())));
+        };
+        pool.build(&settings.clone().config_file(&self.path))
+    }
+
     /// The provider of that name.
     pub fn provider(&self, name: &str) -> Option<&Provider> {
         self.providers.values().find(|provider| provider.answers_to(name))
@@ -197,12 +229,12 @@ impl Config {
 
     /// All names that may stand for an LLM.
     pub fn names(&self) -> Vec<String> {
-        self.endpoints.keys().chain(self.providers.keys()).cloned().collect()
+        self.endpoints.keys().chain(self.pools.keys()).chain(self.providers.keys()).cloned().collect()
     }
 
-    /// The names of the endpoints.
+    /// The names of the endpoints and pools.
     pub fn endpoint_names(&self) -> Vec<String> {
-        self.endpoints.keys().cloned().collect()
+        self.endpoints.keys().chain(self.pools.keys()).cloned().collect()
     }
 
     /// Where it was read.
@@ -268,6 +300,11 @@ impl EndpointConfig {
         fill(&mut settings.model, &self.model);
         settings.max_retries = settings.max_retries.or(self.max_retries);
         settings.strict = settings.strict.or(self.strict);
+        settings.rate_limits = settings.rate_limits.or(RateLimits {
+            max_concurrency: self.max_concurrency,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+        });
         if let (None, Some(timeout)) = (settings.timeout, &self.timeout) {
             settings.timeout = Some(match timeout {
                 TimeoutConfig::Clocks(timeout) => *timeout,

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use loom_wire::{Completion, Event, LlmError, Request};
@@ -47,6 +48,18 @@ pub trait Llm: Send + Sync {
 
     /// Starts a call. Nothing happens until the stream is polled.
     fn stream(&self, request: Request) -> EventStream;
+
+    /// Starts a call that is not repeated if it fails: someone else does that, such as a [`Pool`](crate::Pool).
+    /// Default: as [`stream`](Self::stream).
+    fn stream_once(&self, request: Request) -> EventStream {
+        self.stream(request)
+    }
+
+    /// How long a call that starts now is expected to wait before it is sent, since there is a limit on calls at once
+    /// or per minute. Default: not at all.
+    fn expected_wait(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl<L: Llm + ?Sized> Llm for Arc<L> {
@@ -55,6 +68,12 @@ impl<L: Llm + ?Sized> Llm for Arc<L> {
     }
     fn stream(&self, request: Request) -> EventStream {
         (**self).stream(request)
+    }
+    fn stream_once(&self, request: Request) -> EventStream {
+        (**self).stream_once(request)
+    }
+    fn expected_wait(&self) -> Duration {
+        (**self).expected_wait()
     }
 }
 
@@ -72,6 +91,27 @@ pub async fn collect(mut events: EventStream) -> Result<Completion, LlmError> {
         }
     }
     Err(unfinished(completion))
+}
+
+/// Asks for a whole answer, and does not take one that cannot be used.
+///
+/// # Errors
+/// Each kind of [`ErrorKind`](crate::ErrorKind); `bad_response` if the model wrote tool arguments that are no JSON
+/// object, with the completion as `partial`.
+pub async fn generate(llm: &(impl Llm + ?Sized), mut request: Request) -> Result<Completion, LlmError> {
+    request.stream = false;
+    let completion = collect(llm.stream(request)).await?;
+    match completion.tool_calls.iter().find_map(|call| Some((call, call.invalid.as_ref()?))) {
+        None => Ok(completion),
+        Some((call, why)) => {
+            let mut error = LlmError::bad_response(format!(
+                "the model called {:?} with arguments that cannot be used: {why}: {:?}",
+                call.name, call.arguments
+            ));
+            error.ledger.clone_from(&completion.ledger);
+            Err(error.with_partial(completion))
+        }
+    }
 }
 
 /// The error of a stream that just stops.

@@ -6,12 +6,13 @@ pub mod config;
 mod hints;
 mod llm;
 mod path;
+pub mod pool;
 pub mod provider;
 mod record;
 mod settings;
 mod unified;
 
 pub(crate) use llm::unfinished;
-pub use llm::{EventStream, Llm, collect};
+pub use llm::{EventStream, Llm, collect, generate};
 pub use settings::LlmSettings;
 pub use unified::UnifiedLlm;

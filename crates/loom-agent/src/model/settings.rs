@@ -1,18 +1,23 @@
 //! What a user says about an LLM, and how it is resolved: argument, then configuration, then environment, then provider.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use loom_wire::LlmError;
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Auth, BaseUrl, Endpoint, Headers, Key, Options, Retries, Signer, Timeout};
+use crate::endpoint::{
+    Auth, BaseUrl, Endpoint, Headers, Key, Options, RateLimits, Retries, Signer, Throttle, Timeout,
+};
 use crate::model::config::Config;
+use crate::model::llm::Llm;
+use crate::model::pool::Pool;
 use crate::model::provider::{self, Provider};
 use crate::model::record::Record;
 use crate::model::unified::{Inner, UnifiedLlm};
 
 /// The names of settings, here and of an agent, as Python has them.
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 21] = [
     "provider",
     "api_key",
     "auth",
@@ -21,6 +26,9 @@ const SETTINGS: [&str; 18] = [
     "model",
     "timeout",
     "max_retries",
+    "max_concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
     "default_headers",
     "default_query",
     "extra_body",
@@ -50,6 +58,7 @@ pub struct LlmSettings {
     pub(crate) model: Option<String>,
     pub(crate) timeout: Option<Timeout>,
     pub(crate) max_retries: Option<u32>,
+    pub(crate) rate_limits: RateLimits,
     pub(crate) headers: Headers,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) params: Map<String, Value>,
@@ -144,6 +153,30 @@ impl LlmSettings {
         self
     }
 
+    /// The most calls under way at once; further ones wait in the order in which they came. Default: no limit.
+    pub fn max_concurrency(mut self, calls: u32) -> Self {
+        self.rate_limits.max_concurrency = Some(calls);
+        self
+    }
+
+    /// The most requests per minute; further ones wait. Default: no limit.
+    pub fn requests_per_minute(mut self, requests: u32) -> Self {
+        self.rate_limits.requests_per_minute = Some(requests);
+        self
+    }
+
+    /// The most tokens per minute, of prompts and answers together; calls that would use more wait. Default: no limit.
+    pub fn tokens_per_minute(mut self, tokens: u32) -> Self {
+        self.rate_limits.tokens_per_minute = Some(tokens);
+        self
+    }
+
+    /// All three limits at once; those that are `None` stay as they are.
+    pub fn rate_limits(mut self, limits: RateLimits) -> Self {
+        self.rate_limits = limits.or(self.rate_limits);
+        self
+    }
+
     /// A header of each request; it replaces Loom's own of that name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), Some(value.into())));
@@ -183,6 +216,50 @@ impl LlmSettings {
         self
     }
 
+    /// Makes the LLM or the pool that the name stands for. No network is used.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn open(self) -> Result<Arc<dyn Llm>, LlmError> {
+        match self.pool()? {
+            Some(pool) => Ok(Arc::new(pool)),
+            None => Ok(Arc::new(self.build()?)),
+        }
+    }
+
+    /// The pool of `loom.toml` that the name stands for; `None` if it stands for something else.
+    ///
+    /// # Errors
+    /// `config` if the pool cannot be made.
+    pub fn pool(&self) -> Result<Option<Pool>, LlmError> {
+        let Some(name) =
+            self.provider.as_deref().filter(|name| self.is_endpoint || provider::find(name).is_none())
+        else {
+            return Ok(None);
+        };
+        match self.config()? {
+            Some(config) if config.has_pool(name) && config.endpoint(name).is_none() => {
+                config.pool(name, self).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The `loom.toml` in use.
+    fn config(&self) -> Result<Option<Config>, LlmError> {
+        match &self.config_file {
+            Some(path) => Config::load(path).map(Some),
+            None => Config::find(),
+        }
+    }
+
+    /// The first setting that says where calls go.
+    pub(crate) fn names_a_place(&self) -> Option<&'static str> {
+        [("base_url", self.base_url.is_some()), ("api_key", self.api_key.is_some())]
+            .into_iter()
+            .find_map(|(name, given)| given.then_some(name))
+    }
+
     /// Makes the LLM. No network is used.
     ///
     /// # Errors
@@ -217,6 +294,7 @@ impl LlmSettings {
             },
         )?;
         endpoint.fixed_path = self.strict.unwrap_or(false);
+        endpoint.throttle = Throttle::new(self.rate_limits.check()?);
         let model = self.model.filter(|name| !name.trim().is_empty());
         Ok(UnifiedLlm::new(Inner {
             endpoint,
@@ -262,15 +340,15 @@ impl LlmSettings {
         if let Some(provider) = provider::find(&name).filter(|_| !self.is_endpoint) {
             return Ok(provider);
         }
-        let config = match &self.config_file {
-            Some(path) => Some(Config::load(path)?),
-            None => Config::find()?,
-        };
-        let Some(config) = config else { return Err(provider::unknown(&name, &[])) };
+        let Some(config) = self.config()? else { return Err(provider::unknown(&name, &[])) };
         if let Some(provider) = config.provider(&name).filter(|_| !self.is_endpoint) {
             return Ok(provider.clone());
         }
         let Some(endpoint) = config.endpoint(&name) else {
+            if config.has_pool(&name) {
+                return Err(LlmError::config(format!("{name:?} is a pool of several endpoints"))
+                    .with_hint("name one of its members"));
+            }
             return Err(provider::unknown(&name, &config.names()));
         };
         let underlying = endpoint.fill(self)?;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use futures_util::stream;
 use loom_wire::request::Spelling;
 use loom_wire::{Completion, ErrorKind, LedgerEntry, LlmError, Request};
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::endpoint::{Clocks, Endpoint, Explanation};
 use crate::model::call::Call;
 use crate::model::hints::{Asked, explained};
-use crate::model::llm::{EventStream, Llm, collect};
+use crate::model::llm::{EventStream, Llm, generate};
 use crate::model::provider::Provider;
 use crate::model::record::{LastCall, Record};
 use crate::model::settings::LlmSettings;
@@ -95,22 +95,9 @@ impl UnifiedLlm {
     /// Runs a call to its end.
     ///
     /// # Errors
-    /// Each kind of [`ErrorKind`](crate::ErrorKind); `bad_response` if the model wrote tool arguments that are no
-    /// JSON object, with the completion as `partial`.
-    pub async fn generate(&self, mut request: Request) -> Result<Completion, LlmError> {
-        request.stream = false;
-        let completion = collect(self.stream(request)).await?;
-        match completion.tool_calls.iter().find_map(|call| Some((call, call.invalid.as_ref()?))) {
-            None => Ok(completion),
-            Some((call, why)) => {
-                let mut error = LlmError::bad_response(format!(
-                    "the model called {:?} with arguments that cannot be used: {why}: {:?}",
-                    call.name, call.arguments
-                ));
-                error.ledger.clone_from(&completion.ledger);
-                Err(error.with_partial(completion))
-            }
-        }
+    /// See [`generate`](crate::generate).
+    pub async fn generate(&self, request: Request) -> Result<Completion, LlmError> {
+        generate(self, request).await
     }
 }
 
@@ -190,8 +177,15 @@ impl Llm for UnifiedLlm {
     }
 
     fn stream(&self, request: Request) -> EventStream {
-        let call = Call::new(Arc::clone(&self.0), request);
-        Box::pin(stream::unfold(call, |mut call| async move { call.next().await.map(|event| (event, call)) }))
+        Call::new(Arc::clone(&self.0), request).into_stream()
+    }
+
+    fn stream_once(&self, request: Request) -> EventStream {
+        Call::new(Arc::clone(&self.0), request).once().into_stream()
+    }
+
+    fn expected_wait(&self) -> Duration {
+        self.0.endpoint.throttle.expected_wait()
     }
 }
 

@@ -9,9 +9,10 @@ mod save;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anstyle::Style;
-use loom::{Agent, AgentError, AgentEvent, Llm, Message, UnifiedLlm};
+use loom::{Agent, AgentError, AgentEvent, Llm, Message};
 use tokio::runtime::Runtime;
 
 use crate::answer::AnswerView;
@@ -27,8 +28,8 @@ use crate::screen::{DIM, Screen, harmless};
 /// Runs the command and returns the exit code.
 pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
     let connection = Connection::new(args.options, &process_env)?;
-    let llm = connection.llm()?;
-    let agent = agent(&connection, llm.clone())?;
+    let (llm, _) = connection.open()?;
+    let agent = agent(&connection, Arc::clone(&llm))?;
     let mut chat = Chat {
         screen,
         runtime,
@@ -53,7 +54,7 @@ struct Chat<'a> {
     /// A person sits at a terminal; else lines come and answers go, and nothing more.
     interactive: bool,
     connection: Connection,
-    llm: UnifiedLlm,
+    llm: Arc<dyn Llm>,
     agent: Agent,
     conversation: Vec<Message>,
     /// Files that this chat has written and may write again.
@@ -101,10 +102,11 @@ impl Chat<'_> {
             name if name.is_empty() => "the model it serves".to_owned(),
             name => name,
         };
-        self.say(&format!(
-            "{model} at {}. /help lists the commands, Ctrl-D leaves.",
-            self.llm.endpoint().base_url()
-        ));
+        let place = match self.connection.llm() {
+            Ok(llm) => llm.endpoint().base_url().to_string(),
+            Err(_) => "one of several endpoints".to_owned(),
+        };
+        self.say(&format!("{model} at {place}. /help lists the commands, Ctrl-D leaves."));
     }
 
     /// A word of the program itself, for a person.
@@ -229,20 +231,20 @@ impl Chat<'_> {
     fn change(&mut self, change: impl FnOnce(&mut Connection)) -> Result<(), Failure> {
         let mut changed = self.connection.clone();
         change(&mut changed);
-        let llm = changed.llm()?;
-        self.agent = agent(&changed, llm.clone())?;
+        let (llm, _) = changed.open()?;
+        self.agent = agent(&changed, Arc::clone(&llm))?;
         (self.connection, self.llm) = (changed, llm);
         self.say("From the next question on.");
         Ok(())
     }
 
     fn models(&self) -> Result<(), Failure> {
-        let current = self.llm.model_name();
+        let (current, llm) = (self.llm.model_name(), self.connection.llm()?);
         let ids = self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = self.interrupt.pressed() => Ok(Vec::new()),
-                ids = self.llm.models() => ids,
+                ids = llm.models() => ids,
             }
         })?;
         for id in ids {

@@ -1,0 +1,214 @@
+//! One call to a pool: choose a member, ask it, and ask another if it fails before the first token.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule};
+use tokio::time::Instant;
+
+use crate::model::llm::{EventStream, unfinished};
+use crate::model::pool::Inner;
+use crate::model::pool::affinity::Conversation;
+use crate::model::pool::breaker::Circuit;
+use crate::model::pool::member::{Member, Turn};
+
+/// A conversation leaves its member only for one with less than half of its load.
+const STICKINESS: f64 = 2.0;
+
+pub(crate) struct PoolCall {
+    pool: Arc<Inner>,
+    request: Request,
+    conversation: Option<Conversation>,
+    state: State,
+    /// The members that failed in this round, with their places.
+    failed: Vec<(usize, LlmError)>,
+    /// Why each member that was asked did not answer, for the ledger.
+    history: Vec<String>,
+    /// How often every member has been asked.
+    rounds: u32,
+    /// Requests sent by the members that failed.
+    attempts: u32,
+}
+
+enum State {
+    Choosing,
+    Reading { turn: Turn, place: usize, events: EventStream, has_token: bool, finished: bool },
+    Over,
+}
+
+impl PoolCall {
+    pub(crate) fn new(pool: Arc<Inner>, request: Request) -> Self {
+        let conversation = pool.affinity.as_ref().and_then(|_| Conversation::of(&request));
+        Self {
+            pool,
+            request,
+            conversation,
+            state: State::Choosing,
+            failed: Vec::new(),
+            history: Vec::new(),
+            rounds: 0,
+            attempts: 0,
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Over) {
+                State::Over => return None,
+                State::Choosing => match self.choose() {
+                    Some((place, member)) => {
+                        let turn = Turn::start(member);
+                        let events = turn.member.llm.stream_once(self.request.clone());
+                        self.state =
+                            State::Reading { turn, place, events, has_token: false, finished: false };
+                    }
+                    None => match self.wait_for_another_round() {
+                        Some(wait) => {
+                            tokio::time::sleep(wait).await;
+                            self.failed.clear();
+                            self.state = State::Choosing;
+                        }
+                        None => return Some(Err(self.exhausted())),
+                    },
+                },
+                State::Reading { mut turn, place, mut events, has_token, finished } => {
+                    let next = match events.next().await {
+                        None if finished => return None,
+                        None => Err(unfinished(loom_wire::Completion::default())),
+                        Some(next) => next,
+                    };
+                    match next {
+                        Ok(mut event) => {
+                            let mut finished = false;
+                            if let Event::Finish(finish) = &mut event {
+                                finished = true;
+                                turn.succeeded();
+                                self.remember(place);
+                                finish.ledger.extend(
+                                    self.history
+                                        .drain(..)
+                                        .map(|detail| LedgerEntry::new(Rule::FailedOver, detail)),
+                                );
+                            }
+                            self.state = State::Reading { turn, place, events, has_token: true, finished };
+                            return Some(Ok(event));
+                        }
+                        Err(error) => {
+                            turn.failed(&error);
+                            self.attempts += error.attempts.max(1);
+                            if has_token || !self.others_may_cure(&error, &turn.member) {
+                                return Some(Err(error));
+                            }
+                            let detail = format!("{}: {}: {}", turn.member.name, error.kind, error.message);
+                            tracing::warn!(target: "loom", "{detail}; asking another member of the pool");
+                            self.history.push(detail);
+                            self.failed.push((place, error));
+                            self.state = State::Choosing;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether another member may answer what this one did not.
+    fn others_may_cure(&self, error: &LlmError, member: &Member) -> bool {
+        match error.kind {
+            ErrorKind::Config => false,
+            ErrorKind::ContextLength => {
+                self.pool.members.iter().any(|other| other.context_window > member.context_window)
+            }
+            kind => self.pool.failover.contains(&kind),
+        }
+    }
+
+    /// The member to ask next: of those not asked in this round, in the first tier that has one to ask.
+    fn choose(&self) -> Option<(usize, Arc<Member>)> {
+        let now = Instant::now();
+        let needed = self.context_needed();
+        let untried: Vec<(usize, &Arc<Member>)> = self
+            .pool
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| !self.failed.iter().any(|(failed, _)| failed == place))
+            .filter(|(_, member)| needed.is_none_or(|needed| member.context_window > Some(needed)))
+            .collect();
+        let asked = |member: &Member| matches!(member.circuit(now), Circuit::Closed | Circuit::HalfOpen);
+        let tier = untried.iter().filter(|(_, member)| asked(member)).map(|(_, member)| member.tier).min();
+        let Some(tier) = tier else {
+            // All are left alone. A call that nobody has answered yet is tried where the time is over first: a pool
+            // must not refuse what its members might answer.
+            let soonest = untried.into_iter().min_by_key(|(_, member)| match member.circuit(now) {
+                Circuit::Open(until) => until,
+                _ => now,
+            });
+            return soonest
+                .filter(|_| self.history.is_empty())
+                .map(|(place, member)| (place, Arc::clone(member)));
+        };
+        let mut best: Vec<(usize, &Arc<Member>)> =
+            untried.into_iter().filter(|(_, member)| member.tier == tier && asked(member)).collect();
+        // Who waits least, then who has least to do; equals take turns.
+        let turn = self.pool.turn.fetch_add(1, Ordering::Relaxed);
+        let count = best.len().max(1);
+        best.rotate_left(turn % count);
+        let cost = |member: &Member| (member.llm.expected_wait(), member.load());
+        let least = best.iter().copied().min_by(|(_, a), (_, b)| {
+            let (a, b) = (cost(a), cost(b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        })?;
+        let chosen = match self.own_member(&best) {
+            Some(own) if own.1.load() <= least.1.load() * STICKINESS && cost(own.1).0 <= cost(least.1).0 => {
+                own
+            }
+            _ => least,
+        };
+        Some((chosen.0, Arc::clone(chosen.1)))
+    }
+
+    /// Among these the one that answered this conversation before.
+    fn own_member<'a>(&self, among: &[(usize, &'a Arc<Member>)]) -> Option<(usize, &'a Arc<Member>)> {
+        let affinity = self.pool.affinity.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = affinity.member(self.conversation?)?;
+        among.iter().copied().find(|(candidate, _)| *candidate == place)
+    }
+
+    fn remember(&self, place: usize) {
+        if let (Some(affinity), Some(conversation)) = (&self.pool.affinity, self.conversation) {
+            affinity.lock().unwrap_or_else(PoisonError::into_inner).remember(conversation, place);
+        }
+    }
+
+    /// The largest context that was too small in this call.
+    fn context_needed(&self) -> Option<u64> {
+        let too_small = self.failed.iter().filter(|(_, error)| error.kind == ErrorKind::ContextLength);
+        too_small
+            .filter_map(|(place, _)| self.pool.members.get(*place))
+            .map(|member| member.context_window.unwrap_or(0))
+            .max()
+    }
+
+    /// How long to wait before all members are asked once more: as long as the one that is ready first demands.
+    fn wait_for_another_round(&mut self) -> Option<Duration> {
+        self.rounds += 1;
+        self.failed.iter().filter_map(|(_, error)| self.pool.retries.wait(error, self.rounds)).min()
+    }
+
+    /// The last failure, with what the others said.
+    fn exhausted(&mut self) -> LlmError {
+        let Some((_, mut error)) = self.failed.pop() else {
+            return LlmError::new(
+                ErrorKind::Overloaded,
+                "every member of the pool is left alone after failures",
+            );
+        };
+        if self.history.len() > 1 {
+            error.message = format!("no member of the pool answered: {}", self.history.join("; "));
+        }
+        error.attempts = self.attempts;
+        error
+    }
+}
