@@ -49,10 +49,14 @@ mod reply;
 mod request;
 mod script;
 mod server;
+pub mod servers;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use emulator::{Emulator, Quirks, UsageChunk};
+pub use emulator::{
+    Calls, Emulator, Keys, LastText, Models, Page, Part, Refusal, ServerSpec, Stream, Turn, UsageChunk, When,
+    Whole, refuse,
+};
 pub use handler::Handler;
 pub use proxy::{Proxy, ProxyRules};
 pub use record::Connections;

@@ -110,6 +110,11 @@ impl Reply {
         Self::new(0).framing(Framing::Raw).then(Piece::Bytes(bytes.into()))
     }
 
+    /// The status; 0 for a [raw](Reply::raw) reply.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Replaces the reason phrase; the default is the standard one for the status.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
