@@ -42,4 +42,8 @@ mod documentation {
     struct RustApi;
     #[doc = include_str!("../../../docs/rust-api.zh.md")]
     struct RustApiInChinese;
+    #[doc = include_str!("../../../docs/testing.md")]
+    struct Testing;
+    #[doc = include_str!("../../../docs/testing.zh.md")]
+    struct TestingInChinese;
 }

@@ -24,6 +24,17 @@ impl ApiError {
         Self { status: 400, message: message.into(), kind: "invalid_request_error", param: None, code: None }
     }
 
+    /// An error of the type that OpenAI gives to this status.
+    pub(crate) fn of_status(status: u16, message: impl Into<String>) -> Self {
+        let kind = match status {
+            401 => "authentication_error",
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        Self { status, kind, ..Self::invalid(message) }
+    }
+
     /// A 400 that blames `param`.
     pub(crate) fn invalid_param(
         param: impl Into<String>,

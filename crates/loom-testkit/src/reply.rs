@@ -168,6 +168,27 @@ impl Reply {
         Self::new(status).header("content-type", content_type).then(Piece::Bytes(body.into_bytes()))
     }
 
+    /// The bytes of the body, whatever comes between them.
+    pub(crate) fn body_bytes(&self) -> Vec<u8> {
+        let bytes = |piece: &Piece| match piece {
+            Piece::Bytes(bytes) => bytes.clone(),
+            _ => Vec::new(),
+        };
+        self.body.iter().flat_map(bytes).collect()
+    }
+
+    /// The same head with another body.
+    pub(crate) fn with_body(mut self, body: Vec<u8>) -> Self {
+        self.body = vec![Piece::Bytes(body)];
+        self
+    }
+
+    /// The same body without any headers but those of the framing.
+    pub(crate) fn without_headers(mut self) -> Self {
+        self.headers.clear();
+        self
+    }
+
     pub(crate) fn head_delay(&self) -> Duration {
         self.head_delay
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::history::{is_from, text};
 use super::invent;
+use super::obey;
 use super::request::{ChatRequest, Format, Tool, ToolChoice};
 use super::spec::ServerSpec;
 use super::template::{self, Values};
@@ -71,7 +72,16 @@ impl Answer {
                 .collect();
             return;
         }
-        let whole = match &request.format {
+        if let Some(written) = prompted_calls(request, user) {
+            self.content = words(&written);
+            return;
+        }
+        let prompted = obey::format(request);
+        let format = match &request.format {
+            Format::Text => prompted.as_ref().unwrap_or(&Format::Text),
+            format => format,
+        };
+        let whole = match format {
             Format::Text => sentence(request, user),
             Format::JsonObject => json!({"answer": echo(user)}).to_string(),
             Format::JsonSchema(schema) => invent::value(schema, user).to_string(),
@@ -80,7 +90,7 @@ impl Answer {
         if said.len() < whole.len() {
             self.finish_reason = "stop_sequence";
         }
-        self.content = if matches!(request.format, Format::Text) { words(said) } else { json_tokens(said) };
+        self.content = if matches!(format, Format::Text) { words(said) } else { json_tokens(said) };
     }
 
     /// What a server says that cut a prompt which fills the context: nothing, for there is no room.
@@ -161,6 +171,18 @@ fn called_tools<'a>(request: &'a ChatRequest, user: &str) -> Vec<&'a Tool> {
     called
 }
 
+/// The calls of tools that the prompt describes, as text.
+fn prompted_calls(request: &ChatRequest, user: &str) -> Option<String> {
+    let asks = request.messages.last().is_some_and(|message| is_from(message, "user"));
+    if !asks || !obey::results(request).is_empty() {
+        return None;
+    }
+    let tools = obey::tools(request);
+    let called: Vec<&Tool> = tools.iter().filter(|tool| is_mentioned(&tool.name, user)).collect();
+    let calls = called.iter().map(|tool| (tool.name.as_str(), invent::object(&tool.parameters, user)));
+    (!called.is_empty()).then(|| obey::calls(calls))
+}
+
 /// Whether the text contains the name of the tool, or a word of more than three letters in it: `get_weather`
 /// is meant by "weather", but not by "get".
 fn is_mentioned(name: &str, text: &str) -> bool {
@@ -184,6 +206,7 @@ fn sentence(request: &ChatRequest, user: &str) -> String {
     let mut results: Vec<String> =
         results.map(|result| format!("{} says: {}", tool_name(request, result), text(result))).collect();
     results.reverse();
+    results.extend(obey::results(request));
     if results.is_empty() { echo(user) } else { results.join("\n") }
 }
 

@@ -16,7 +16,8 @@
 //! | `first_tool`, `first_arguments` | of the first call, for the legacy `function_call` |
 //! | `call_index`, `call_id`, `tool`, `arguments` | of a call; the arguments are whole, or a piece of them |
 //! | `message`, `type`, `param`, `code`, `status` | of an error; empty ones are null |
-//! | `models`, `key`, `value`, `context`, `max_tokens`, `method`, `path` | in the message of an error |
+//! | `number` | the code if it is a number, else the status |
+//! | `models`, `tool`, `value`, `context`, `max_tokens`, `method`, `path` | in the message of an error |
 
 use super::rules::When;
 
@@ -128,12 +129,23 @@ pub struct Refusal {
     pub(crate) code: &'static str,
     pub(crate) body: Option<&'static str>,
     pub(crate) streamed: Option<&'static str>,
+    pub(crate) is_crash: bool,
     pub(crate) headers: &'static [(&'static str, &'static str)],
 }
 
 /// A refusal with this status and this message, a template of plain text.
 pub const fn refuse(status: u16, message: &'static str) -> Refusal {
-    Refusal { status, message, kind: "", param: "", code: "", body: None, streamed: None, headers: &[] }
+    Refusal {
+        status,
+        message,
+        kind: "",
+        param: "",
+        code: "",
+        body: None,
+        streamed: None,
+        is_crash: false,
+        headers: &[],
+    }
 }
 
 impl Refusal {
@@ -160,6 +172,11 @@ impl Refusal {
     /// What is sent with status 200 in the place of a stream: the exact events, a template of JSON.
     pub const fn streamed(self, events: &'static str) -> Self {
         Self { streamed: Some(events), ..self }
+    }
+
+    /// The code broke: of the headers of all answers only `server` is left, which the HTTP server adds.
+    pub const fn crash(self) -> Self {
+        Self { is_crash: true, ..self }
     }
 
     /// Headers of this answer; templates of plain text.

@@ -21,7 +21,7 @@ pub const SILICONFLOW: ServerSpec = ServerSpec {
     sources: &["wire.md 0.1, 0.2 [doc]", "the words of the 401: from memory"],
     model: "Qwen/Qwen3-8B",
     keys: Keys { missing: SILICONFLOW_KEY, wrong: SILICONFLOW_KEY, ..COMPATIBLE.keys },
-    error: r#"{"code":{code},"message":$message,"data":null}"#,
+    error: r#"{"code":$number,"message":$message,"data":null}"#,
     not_found: refuse(404, "").body("404 page not found"),
     rules: &[
         (When::BadJson, refuse(400, "The parameter is invalid. Please check again.").code("20015")),

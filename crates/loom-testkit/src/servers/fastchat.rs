@@ -9,7 +9,7 @@ const fn invalid(message: &'static str) -> Refusal {
 }
 
 /// What the code does not expect.
-const CRASH: Refusal = refuse(500, "").body("Internal Server Error");
+const CRASH: Refusal = refuse(500, "").body("Internal Server Error").crash();
 const WRONG_KEY: Refusal = refuse(401, "")
     .body(r#"{"detail":{"error":{"message":"","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}}"#);
 
@@ -31,7 +31,7 @@ pub const FASTCHAT: ServerSpec = ServerSpec {
         single: false,
         ..OPENAI.models
     },
-    error: r#"{"object":"error","message":$message,"code":{code}}"#,
+    error: r#"{"object":"error","message":$message,"code":$number}"#,
     not_found: refuse(404, "").body(r#"{"detail":"Not Found"}"#),
     wrong_method: Some(refuse(405, "").body(r#"{"detail":"Method Not Allowed"}"#)),
     strict: false,

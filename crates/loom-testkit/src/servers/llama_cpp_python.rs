@@ -37,7 +37,7 @@ pub const LLAMA_CPP_PYTHON: ServerSpec = ServerSpec {
                  dictionary or object to extract fields from', 'input': b'…'}",
             ),
         ),
-        (When::BadJson, refuse(500, "").body("Internal Server Error")),
+        (When::BadJson, refuse(500, "").body("Internal Server Error").crash()),
         (
             When::NotObject,
             broken(

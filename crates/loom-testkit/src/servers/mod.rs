@@ -13,6 +13,7 @@
 //! ```
 
 mod azure;
+mod badproxy;
 mod clouds;
 mod compatible;
 mod deepseek;
@@ -21,6 +22,7 @@ mod fastchat;
 mod gemini;
 mod groq;
 mod kimi;
+mod litellm;
 mod llama_cpp_python;
 mod llamacpp;
 mod lmdeploy;
@@ -34,11 +36,13 @@ mod qwen;
 mod sglang;
 mod textgen;
 mod tgi;
+mod transformers;
 mod vllm;
 mod xinference;
 mod zhipu;
 
 pub use azure::AZURE;
+pub use badproxy::BadProxy;
 pub use clouds::{ANTHROPIC, FIREWORKS, SILICONFLOW, TOGETHER, XAI, YI};
 pub use deepseek::DEEPSEEK;
 pub use doubao::DOUBAO;
@@ -46,6 +50,7 @@ pub use fastchat::FASTCHAT;
 pub use gemini::GEMINI;
 pub use groq::GROQ;
 pub use kimi::KIMI;
+pub use litellm::LITELLM;
 pub use llama_cpp_python::LLAMA_CPP_PYTHON;
 pub use llamacpp::LLAMACPP;
 pub use lmdeploy::LMDEPLOY;
@@ -59,6 +64,7 @@ pub use qwen::QWEN;
 pub use sglang::SGLANG;
 pub use textgen::TEXTGEN;
 pub use tgi::TGI;
+pub use transformers::TRANSFORMERS;
 pub use vllm::{VLLM, VLLM_NO_TOOLS};
 pub use xinference::XINFERENCE;
 pub use zhipu::ZHIPU;
@@ -67,7 +73,7 @@ use crate::emulator::{Emulator, ServerSpec};
 
 macro_rules! servers {
     ($($function:ident $spec:ident),* $(,)?) => {
-        /// All of them but [`badproxy`](crate::BadProxy), in the order in which they are listed.
+        /// All of them but [`BadProxy`], in the order in which they are listed.
         pub const ALL: &[ServerSpec] = &[$($spec),*];
 
         $(
@@ -93,6 +99,7 @@ servers! {
     tgi TGI,
     lmdeploy LMDEPLOY,
     xinference XINFERENCE,
+    transformers TRANSFORMERS,
     deepseek DEEPSEEK,
     qwen QWEN,
     kimi KIMI,
@@ -110,9 +117,15 @@ servers! {
     anthropic ANTHROPIC,
     azure AZURE,
     oneapi ONEAPI,
+    litellm LITELLM,
 }
 
-/// The server of this name.
+/// A proxy that breaks answers in the way that a request names.
+pub fn badproxy() -> BadProxy {
+    BadProxy::new()
+}
+
+/// The server of this name; `badproxy` is none of these.
 pub fn named(name: &str) -> Option<Emulator> {
     ALL.iter().find(|spec| spec.name == name).map(|spec| Emulator::of(*spec))
 }

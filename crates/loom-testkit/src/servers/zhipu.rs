@@ -9,7 +9,10 @@ const WRONG_KEY: Refusal = refuse(401, "身份验证失败。").code("1000");
 pub const ZHIPU: ServerSpec = ServerSpec {
     name: "zhipu",
     title: "Zhipu GLM (BigModel, Z.ai)",
-    sources: &["wire.md 2.5 [doc, rec, peer]", "tool_choice, system alone, HTTP statuses: from memory"],
+    sources: &[
+        "wire.md 2.5 [doc, rec, peer]",
+        "the words of 1214, which parameters it is for, HTTP statuses: from memory",
+    ],
     base: "/api/paas/v4",
     bases: &["/api/coding/paas/v4"],
     model: "glm-5.3",
@@ -32,17 +35,17 @@ pub const ZHIPU: ServerSpec = ServerSpec {
         ),
         (
             When::Any("/messages", &When::NoneOf("/role", &["system", "user", "assistant", "tool"])),
-            bad("messages 参数非法：角色 {value}").code("1214"),
+            bad("messages.role 参数非法。请检查文档。").code("1214"),
         ),
         (
             When::All(&[When::Has("/tool_choice"), When::Not(&When::Is("/tool_choice", "\"auto\""))]),
-            bad("tool_choice 参数非法：仅支持 auto").code("1210"),
+            bad("tool_choice 参数非法。请检查文档。").code("1214"),
         ),
         (
             When::Is("/response_format/type", "\"json_schema\""),
-            bad("response_format 参数非法：type 仅支持 text 和 json_object").code("1210"),
+            bad("response_format.type 参数非法。请检查文档。").code("1214"),
         ),
-        (When::Above("/temperature", 1.0), bad("temperature 参数非法：取值范围 (0,1)").code("1210")),
+        (When::Above("/temperature", 1.0), bad("temperature 参数非法。请检查文档。").code("1214")),
         (When::TooLong, bad("Prompt 超长").code("1261")),
     ],
     ignores: &["max_completion_tokens", "n", "parallel_tool_calls", "stream_options"],

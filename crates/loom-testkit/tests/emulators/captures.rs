@@ -1,8 +1,5 @@
 //! An emulator gets the requests that the real server of its name got, says what that one said, and must give its answers
-//! the same shape.
-//!
-//! The real answers are those of `tests/corpus/captures`; or, with `LOOM_REAL_SERVER=vllm LOOM_REAL_PORT=8101`, those of a
-//! server that runs now.
+//! the same shape. The real answers are those of `tests/corpus/captures`; `tests/servers` compares with the servers themselves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,29 +10,11 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Request};
 use crate::shape::differences;
 
-/// The emulator, the folder of the real answers, the model that those servers had, and the key that they asked for.
-const PAIRS: &[(&str, &str)] = &[
-    ("vllm", "vllm"),
-    ("vllm-no-tools", "vllm-no-tool-parser"),
-    ("llamacpp", "llama-server"),
-    ("llama-cpp-python", "llama-cpp-python"),
-    ("fastchat", "fastchat"),
-];
-
-/// What no emulator does, and why.
-const LEFT_OUT: &[(&str, &str)] = &[
-    ("completions", "only chat is emulated"),
-    ("completions_stream", "only chat is emulated"),
-    ("embeddings", "only chat is emulated"),
-    ("responses", "only chat is emulated"),
-    ("logprobs", "log probabilities are not emulated"),
-    ("logprobs_stream", "log probabilities are not emulated"),
-    ("disconnect", "the client hung up: there is only the beginning of the answer"),
-];
-
-/// Where an emulator differs from the real server on purpose. What is listed and does not differ fails the test.
-const DIFFERENCES: &[(&str, &str, &str)] =
-    &[("llama-cpp-python", "bad_json", "the crash of the server also loses the header x-request-id")];
+/// `tests/corpus/emulators.json`: which emulator has which folder of captures, the model if it is not `tiny`, what no emulator does, and where one differs
+/// from the real server on purpose. What is listed as different and is not fails the test.
+fn list() -> Value {
+    serde_json::from_str(include_str!("../../../../tests/corpus/emulators.json")).unwrap()
+}
 
 fn captures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/captures")
@@ -46,7 +25,7 @@ fn recorded(file: &Path) -> (Request, Answer) {
     let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
     let mut lines = text.splitn(3, '\n');
     let (curl, _, answer) = (lines.next().unwrap(), lines.next(), lines.next().unwrap());
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{}", file.display()));
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (request(curl), Answer::parse(head, body.strip_suffix('\n').unwrap_or(body).to_owned()))
 }
 
@@ -119,13 +98,13 @@ fn said(answer: &Answer) -> Option<Turn> {
 }
 
 /// An emulator that knows what the real one knew.
-fn emulator(name: &str, case: &str, real: &Answer) -> Emulator {
+fn emulator(name: &str, model: &str, case: &str, real: &Answer) -> Emulator {
     let context = if case.starts_with("too_long") { 500 } else { 2048 };
-    servers::named(name).unwrap().model("tiny").api_key("sk-test").context(context).script(said(real))
+    servers::named(name).unwrap().model(model).api_key("sk-test").context(context).script(said(real))
 }
 
-async fn compare(name: &str, case: &str, request: &Request, real: &Answer) -> Vec<String> {
-    let server = emulator(name, case, real).start().await.unwrap();
+async fn compare(name: &str, model: &str, case: &str, request: &Request, real: &Answer) -> Vec<String> {
+    let server = emulator(name, model, case, real).start().await.unwrap();
     let mut request = request.clone();
     request.path = request.path.replace("/v1", server.base_url().strip_prefix(&server.origin()).unwrap());
     differences(real, &request.send(server.port()).await)
@@ -133,36 +112,29 @@ async fn compare(name: &str, case: &str, request: &Request, real: &Answer) -> Ve
 
 #[tokio::test]
 async fn emulators_answer_as_the_real_servers_do() {
-    let live = std::env::var("LOOM_REAL_SERVER").ok();
-    let port = std::env::var("LOOM_REAL_PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(0);
-    let only = std::env::var("LOOM_CASE").ok();
+    let list = list();
     let mut report = Vec::new();
     let mut compared = 0;
-    for (name, folder) in PAIRS.iter().filter(|(_, folder)| live.as_ref().is_none_or(|live| live == folder)) {
-        let mut files: Vec<_> =
-            std::fs::read_dir(captures().join(folder)).unwrap().map(|file| file.unwrap().path()).collect();
+    for (name, folder) in list["servers"].as_object().unwrap() {
+        let files = std::fs::read_dir(captures().join(folder.as_str().unwrap())).unwrap();
+        let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
         files.sort();
+        let model = list["models"][name].as_str().unwrap_or("tiny");
         for file in files {
             let case = file.file_stem().unwrap().to_string_lossy().into_owned();
-            if LEFT_OUT.iter().any(|(left, _)| *left == case)
-                || only.as_ref().is_some_and(|only| *only != case)
-            {
+            if list["left_out"][&case].is_string() {
                 continue;
             }
-            let (request, recorded) = recorded(&file);
-            let real = if live.is_some() { request.send(port).await } else { recorded };
-            let found = compare(name, &case, &request, &real).await;
+            let (request, real) = recorded(&file);
+            let found = compare(name, model, &case, &request, &real).await;
             compared += 1;
-            let listed = DIFFERENCES.iter().any(|(server, known, _)| server == name && *known == case);
-            match (found.is_empty(), listed) {
+            match (found.is_empty(), list["differences"][name][&case].is_string()) {
                 (false, false) => report.push(format!("{name}/{case}: {}", found.join("\n  "))),
-                (true, true) if live.is_none() => {
-                    report.push(format!("{name}/{case} is listed as different, and is not"))
-                }
+                (true, true) => report.push(format!("{name}/{case} is listed as different, and is not")),
                 _ => {}
             }
         }
     }
-    assert!(compared > 0, "nothing was compared");
+    assert!(compared > 200, "only {compared} answers were compared");
     assert!(report.is_empty(), "{} of {compared} answers differ:\n{}", report.len(), report.join("\n"));
 }

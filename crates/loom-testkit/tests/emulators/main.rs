@@ -6,6 +6,10 @@
     reason = "helpers of tests may fail as tests do"
 )]
 
+mod badproxy;
 mod captures;
 mod client;
+mod every;
+mod framing;
+mod obey;
 mod shape;
