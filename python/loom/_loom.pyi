@@ -10,6 +10,7 @@ from ._ledger import LedgerEntry
 __all__ = [
     "Collector",
     "Completion",
+    "EmulatedServer",
     "EventStream",
     "Llm",
     "Message",
@@ -21,6 +22,8 @@ __all__ = [
     "__version__",
     "check_tool_name",
     "cli_main",
+    "emulate",
+    "emulators",
     "is_running",
     "ledger_rules",
     "message_dicts",
@@ -28,6 +31,36 @@ __all__ = [
     "register_provider",
 ]
 __version__: str
+
+@final
+class EmulatedServer:
+    """A server that runs until it is closed or dropped."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def models(self) -> list[str]: ...
+    def requests(self) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
+        """What it got: method, target, headers, body."""
+
+    def close(self) -> None:
+        """Frees the port."""
+
+def emulate(
+    name: str,
+    api_key: str | None,
+    models: Sequence[str],
+    script: Sequence[Any] | None,
+    context: int | None,
+    token_delay: float,
+    port: int,
+) -> EmulatedServer:
+    """Starts a server."""
+
+def emulators() -> list[tuple[str, str]]:
+    """Names and titles of the servers."""
 
 @disjoint_base
 class Message:

@@ -331,7 +331,7 @@ def test_the_table_of_the_ledgers_rules_is_complete():
 def test_the_command_line_page_names_every_option(world):
     for page in ("cli.md", "cli.zh.md"):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-        for command in ("run", "chat", "models", "providers", "demo"):
+        for command in ("run", "chat", "models", "providers", "emulate", "demo"):
             done = world.run(["loom", command, "--help"])
             assert done.returncode == 0 and f"`loom {command}" in text
             for option in re.findall(r"--[a-z][a-z-]+", done.stdout):

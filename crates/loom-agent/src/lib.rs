@@ -47,4 +47,8 @@ mod documentation {
     struct Pools;
     #[doc = include_str!("../../../docs/pools.zh.md")]
     struct PoolsInChinese;
+    #[doc = include_str!("../../../docs/testing.md")]
+    struct Testing;
+    #[doc = include_str!("../../../docs/testing.zh.md")]
+    struct TestingInChinese;
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use loom_testkit::{Emulator, Quirks, RecordedRequest, Server};
+use loom_testkit::{Emulator, RecordedRequest, Server};
 use serde_json::{Value, json};
 
 const HELLO: &str = "You said: \"Hello!\". This answer comes from Loom's emulated endpoint.";
@@ -41,8 +41,7 @@ fn binary(name: &str) -> PathBuf {
 
 /// Runs an example and returns what it printed and which chat requests it sent.
 async fn run(name: &str) -> (String, Vec<RecordedRequest>) {
-    let quirks = Quirks { any_model: true, ..Quirks::default() };
-    let server = Server::start(Emulator::new().model(SERVED).quirks(quirks)).await.unwrap();
+    let server = Server::start(Emulator::new().model(SERVED).change(|spec| spec.rules = &[])).await.unwrap();
     let mut command = tokio::process::Command::new(binary(name));
     command.arg(server.base_url()).kill_on_drop(true);
     for (variable, _) in std::env::vars_os() {

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// List the providers and endpoints that can be named
     Providers(ProvidersArgs),
+    /// Play a server on this machine, to try a program on it; without a name: list the servers
+    Emulate(EmulateArgs),
     /// Show what Loom does on an emulated endpoint: no server, no key, nothing leaves this machine
     Demo,
 }
@@ -43,7 +45,7 @@ impl Command {
             Self::Run(args) => args.json,
             Self::Models(args) => args.json,
             Self::Providers(args) => args.json,
-            Self::Chat(_) | Self::Demo => false,
+            Self::Chat(_) | Self::Emulate(_) | Self::Demo => false,
         }
     }
 }
@@ -98,6 +100,36 @@ pub(crate) struct ProvidersArgs {
     /// configuration folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+The base URL goes to stdout, a line for each request to stderr. Ctrl-C ends it. It listens on 127.0.0.1 only.
+A script is a JSON list of turns, one for each chat request that is not refused: \"a text\",
+{\"content\": …, \"reasoning\": …, \"tool_calls\": [{\"name\": …, \"arguments\": {…}}], \"finish_reason\": …} or
+{\"status\": 429, \"message\": …}. After the last turn the emulator answers by itself.
+badproxy breaks the answers of an emulated OpenAI in the way that the model's name says; `loom models` on it lists the ways.")]
+pub(crate) struct EmulateArgs {
+    /// The server: vllm, ollama, deepseek, …
+    pub(crate) name: Option<String>,
+    /// The port [default: a free one]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub(crate) port: u16,
+    /// A file of what to answer; `-` reads stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+    /// The key that requests must carry; it is no secret [default: none is asked for]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// A model that is served; repeatable [default: one that fits the server]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Vec<String>,
+    /// The context of the model, in tokens, which are words [default: the server's]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) context: Option<usize>,
+    /// Milliseconds between the tokens of an answer
+    #[arg(long, value_name = "MS", default_value_t = 0, hide_default_value = true)]
+    pub(crate) delay: u64,
 }
 
 /// Which endpoint, and how to ask it. A flag wins over a `LOOM_*` variable, that over loom.toml, that over the

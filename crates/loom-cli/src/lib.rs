@@ -12,13 +12,14 @@
 //! | `interrupt` | Ctrl-C |
 //! | `markdown` | text that streams, styled as Markdown |
 //! | `answer` | the events of a run → what is printed |
-//! | `run`, `chat`, `models`, `providers`, `demo` | one command each |
+//! | `run`, `chat`, `models`, `providers`, `emulate`, `demo` | one command each |
 
 mod answer;
 mod args;
 mod chat;
 mod connect;
 mod demo;
+mod emulate;
 mod failure;
 mod interrupt;
 mod markdown;
@@ -75,6 +76,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<u8, Failure> {
         Command::Chat(args) => chat::chat(args, screen, &runtime),
         Command::Models(args) => models::models(args, screen, &runtime).map(|()| 0),
         Command::Providers(args) => providers::providers(&args, screen).map(|()| 0),
+        Command::Emulate(args) => emulate::emulate(args, screen, &runtime).map(|()| 0),
         Command::Demo => runtime.block_on(demo::demo(screen)).map(|()| 0),
     };
     // Not waited for: a name lookup that hangs cannot be stopped, and must not hold up the end.

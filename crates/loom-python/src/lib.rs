@@ -8,6 +8,7 @@ mod callback;
 mod completion;
 mod convert;
 mod credential;
+mod emulator;
 mod errors;
 mod events;
 mod llm;
@@ -80,6 +81,9 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::Run>()?;
     module.add_class::<run::Request>()?;
     module.add_class::<run::Tools>()?;
+    module.add_class::<emulator::EmulatedServer>()?;
+    module.add_function(wrap_pyfunction!(emulator::emulate, module)?)?;
+    module.add_function(wrap_pyfunction!(emulator::emulators, module)?)?;
     module.add_function(wrap_pyfunction!(providers, module)?)?;
     module.add_function(wrap_pyfunction!(register_provider, module)?)?;
     module.add_function(wrap_pyfunction!(message_dicts, module)?)?;

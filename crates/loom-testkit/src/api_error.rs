@@ -24,6 +24,17 @@ impl ApiError {
         Self { status: 400, message: message.into(), kind: "invalid_request_error", param: None, code: None }
     }
 
+    /// An error of the type that OpenAI gives to this status.
+    pub(crate) fn of_status(status: u16, message: impl Into<String>) -> Self {
+        let kind = match status {
+            401 => "authentication_error",
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        Self { status, kind, ..Self::invalid(message) }
+    }
+
     /// A 400 that blames `param`.
     pub(crate) fn invalid_param(
         param: impl Into<String>,
@@ -35,33 +46,6 @@ impl ApiError {
 
     pub(crate) fn no_such_path(request: &RecordedRequest) -> Self {
         Self { status: 404, ..Self::invalid(format!("Invalid URL ({} {})", request.method, request.path)) }
-    }
-
-    pub(crate) fn wrong_method(request: &RecordedRequest) -> Self {
-        let message = format!(
-            "Not allowed to {} on {}. (HINT: Perhaps you meant to use a different HTTP method?)",
-            request.method, request.path
-        );
-        Self { status: 405, code: Some("method_not_supported"), ..Self::invalid(message) }
-    }
-
-    pub(crate) fn no_such_model(model: &str) -> Self {
-        let message = format!("The model `{model}` does not exist or you do not have access to it.");
-        Self { status: 404, code: Some("model_not_found"), ..Self::invalid(message) }
-    }
-
-    /// The key itself is never repeated: what a server says ends up in logs.
-    pub(crate) fn wrong_key(key_given: bool) -> Self {
-        let (message, code) = if key_given {
-            ("Incorrect API key provided.", Some("invalid_api_key"))
-        } else {
-            (
-                "You didn't provide an API key. You need to provide your API key in an Authorization header \
-                 using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-                None,
-            )
-        };
-        Self { status: 401, code, ..Self::invalid(message) }
     }
 
     pub(crate) fn into_reply(self) -> Reply {

@@ -27,6 +27,12 @@ pub trait Handler: Send + Sync + 'static {
     /// an answer that takes its time says so in its [pieces](crate::Piece) and does not block here.
     /// A handler that panics costs its client the connection, and the server nothing.
     fn reply(&self, request: &RecordedRequest) -> Reply;
+
+    /// What stands before `/chat/completions` in the paths that it serves, for
+    /// [`Server::base_url`](crate::Server::base_url).
+    fn base_path(&self) -> &str {
+        "/v1"
+    }
 }
 
 impl<F> Handler for F
@@ -41,5 +47,9 @@ where
 impl<H: Handler + ?Sized> Handler for Arc<H> {
     fn reply(&self, request: &RecordedRequest) -> Reply {
         self.as_ref().reply(request)
+    }
+
+    fn base_path(&self) -> &str {
+        self.as_ref().base_path()
     }
 }

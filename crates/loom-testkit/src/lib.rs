@@ -3,7 +3,8 @@
 //! A [`Server`] listens on a local port, keeps every request it got, and answers with what its [`Handler`]
 //! says:
 //!
-//! - an [`Emulator`] behaves as a good server does, with deterministic answers, tool calls and JSON included;
+//! - an [`Emulator`] behaves as a chat server does, with deterministic answers, tool calls and JSON included: OpenAI's, or
+//!   one of the [`servers`] known by name;
 //! - a [`Script`] answers with a list of [`Reply`]s, and a closure with whatever it likes. A reply controls
 //!   every byte, so that a test can stall, cut off, reset, or lie about the length.
 //!
@@ -49,10 +50,14 @@ mod reply;
 mod request;
 mod script;
 mod server;
+pub mod servers;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use emulator::{Emulator, Quirks, UsageChunk};
+pub use emulator::{
+    Calls, Emulator, Keys, LastText, Models, Page, Part, Refusal, ServerSpec, Stream, Turn, UsageChunk, When,
+    Whole, refuse,
+};
 pub use handler::Handler;
 pub use proxy::{Proxy, ProxyRules};
 pub use record::Connections;

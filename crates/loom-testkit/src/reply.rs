@@ -110,6 +110,11 @@ impl Reply {
         Self::new(0).framing(Framing::Raw).then(Piece::Bytes(bytes.into()))
     }
 
+    /// The status; 0 for a [raw](Reply::raw) reply.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Replaces the reason phrase; the default is the standard one for the status.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
@@ -161,6 +166,27 @@ impl Reply {
 
     fn whole(status: u16, content_type: &str, body: String) -> Self {
         Self::new(status).header("content-type", content_type).then(Piece::Bytes(body.into_bytes()))
+    }
+
+    /// The bytes of the body, whatever comes between them.
+    pub(crate) fn body_bytes(&self) -> Vec<u8> {
+        let bytes = |piece: &Piece| match piece {
+            Piece::Bytes(bytes) => bytes.clone(),
+            _ => Vec::new(),
+        };
+        self.body.iter().flat_map(bytes).collect()
+    }
+
+    /// The same head with another body.
+    pub(crate) fn with_body(mut self, body: Vec<u8>) -> Self {
+        self.body = vec![Piece::Bytes(body)];
+        self
+    }
+
+    /// The same body without any headers but those of the framing.
+    pub(crate) fn without_headers(mut self) -> Self {
+        self.headers.clear();
+        self
     }
 
     pub(crate) fn head_delay(&self) -> Duration {

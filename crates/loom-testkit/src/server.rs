@@ -22,6 +22,7 @@ use crate::request::RecordedRequest;
 pub struct Server {
     scheme: &'static str,
     address: SocketAddr,
+    base_path: String,
     record: Arc<Record>,
     accepting: JoinHandle<()>,
 }
@@ -56,6 +57,7 @@ impl Server {
         F: Future<Output = io::Result<T>> + Send + 'static,
     {
         let address = listener.local_addr()?;
+        let base_path = handler.base_path().to_owned();
         let record = Arc::new(Record::default());
         let handler = Arc::new(handler);
         let serve = move |stream, connection| {
@@ -68,12 +70,12 @@ impl Server {
             }
         };
         let accepting = tokio::spawn(listen(listener, Arc::clone(&record), serve));
-        Ok(Self { scheme, address, record, accepting })
+        Ok(Self { scheme, address, base_path, record, accepting })
     }
 
-    /// What to give to a client: `http://127.0.0.1:PORT/v1`.
+    /// What to give to a client: `http://127.0.0.1:PORT/v1`, or with the base path of the server that is emulated.
     pub fn base_url(&self) -> String {
-        format!("{}/v1", self.origin())
+        format!("{}{}", self.origin(), self.base_path)
     }
 
     /// Scheme, host and port: `http://127.0.0.1:PORT`.

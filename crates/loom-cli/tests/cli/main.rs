@@ -7,6 +7,9 @@ mod chat;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+#[cfg(unix)]
+mod emulate;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod keys;

@@ -1,119 +1,183 @@
 //! How to put an answer on the wire: as one completion, or as a stream of chunks.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::plan::{Answer, Call};
-use super::quirks::{Quirks, UsageChunk};
-use super::validate::ChatRequest;
+use super::request::ChatRequest;
+use super::spec::{Calls, LastText, Part, ServerSpec, UsageChunk};
+use super::template::{Values, json, text};
 use crate::reply::{Framing, Piece, Reply};
 
 /// When every answer was given, in seconds since 1970: the same request gets the same bytes on any day.
-const CREATED: u64 = 1_700_000_000;
-const FINGERPRINT: &str = "fp_loom_testkit";
+pub(super) const CREATED: u64 = 1_700_000_000;
 
-/// The answer as one `chat.completion`.
-pub(super) fn whole(request: &ChatRequest, answer: &Answer) -> Reply {
-    let content = (!answer.content.is_empty() || answer.calls.is_empty()).then(|| answer.content.concat());
-    let mut message = json!({"role": "assistant", "content": content, "refusal": null});
-    if !answer.calls.is_empty() {
-        let calls = answer.calls.iter().map(|call| whole_call(call, &call.arguments.concat()));
-        set(&mut message, "tool_calls", calls.collect());
+/// The values that belong to the whole answer.
+pub(super) fn values(spec: &ServerSpec, request: &ChatRequest, served: &str, answer: &Answer) -> Values {
+    let mut values = Values::new(answer.number);
+    values.set("n", answer.number);
+    let id = text(spec.id, &values);
+    let (prompt, completion) = (answer.prompt_tokens, answer.tokens() * request.n);
+    values.set("id", id).set("created", CREATED).set("model", request.model.as_str()).set("served", served);
+    values.set("finish", finish_reason(spec, answer.finish_reason));
+    values
+        .set("prompt_tokens", prompt)
+        .set("completion_tokens", completion)
+        .set("total_tokens", prompt + completion);
+    values.set("reasoning_tokens", answer.reasoning.len());
+    let stopped = answer.finish_reason == "stop_sequence";
+    values.set("stop", request.stop.first().filter(|_| stopped).cloned());
+    if let Some(call) = answer.calls.first() {
+        values.set("first_tool", call.name.as_str()).set("first_arguments", call.arguments.concat());
     }
-    let choices: Vec<Value> = (0..request.n)
-        .map(|index| {
-            let finish_reason = answer.finish_reason;
-            json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish_reason})
-        })
-        .collect();
-    let completion = json!({
-        "id": format!("chatcmpl-{}", answer.number),
-        "object": "chat.completion",
-        "created": CREATED,
-        "model": request.model,
-        "choices": choices,
-        "usage": usage(request, answer),
-        "system_fingerprint": FINGERPRINT,
-    });
-    Reply::json(200, &completion)
+    values
 }
 
-/// The answer as a stream: the role, the tokens, the finish reason, the usage if it is due, and `[DONE]`.
-pub(super) fn stream(request: &ChatRequest, answer: &Answer, quirks: &Quirks) -> Reply {
-    let with_usage = match quirks.usage {
+/// The answer as one `chat.completion`.
+pub(super) fn whole(spec: &ServerSpec, request: &ChatRequest, answer: &Answer, values: &Values) -> Reply {
+    let said = answer.content.concat();
+    let silent = answer.content.is_empty() && !answer.calls.is_empty();
+    let mut values = values.with("content", if silent { Value::Null } else { said.clone().into() });
+    values.set("text", said);
+    values.set("reasoning", Some(answer.reasoning.concat()).filter(|thoughts| !thoughts.is_empty()));
+    values = with_calls(spec, answer, &values);
+    let choices: Vec<String> =
+        (0..request.n).map(|index| json(spec.whole.choice, &values.with("index", index))).collect();
+    let body = json(spec.whole.body, &values.with_json("choices", choices.join(",")));
+    Reply::new(200)
+        .header("content-type", spec.json)
+        .then(Piece::Bytes(format!("{}{body}", spec.whole.before).into_bytes()))
+}
+
+/// A chunk to be.
+#[derive(Clone)]
+struct Step {
+    part: Part,
+    values: Values,
+    /// The last of its choice, or of all.
+    ends: bool,
+}
+
+impl Step {
+    fn new(part: Part, values: Values) -> Self {
+        Self { part, values, ends: false }
+    }
+
+    fn of(self, choice: usize) -> Self {
+        Self { values: self.values.with("index", choice), ..self }
+    }
+}
+
+/// The answer as a stream.
+pub(super) fn stream(spec: &ServerSpec, request: &ChatRequest, answer: &Answer, values: &Values) -> Reply {
+    let stream = &spec.stream;
+    let values = &with_calls(spec, answer, values);
+    let steps = choice(spec, request, answer, values);
+    let mut steps: Vec<Step> = if stream.one_by_one {
+        (0..request.n).flat_map(|index| steps.iter().map(move |step| step.clone().of(index))).collect()
+    } else {
+        steps.iter().flat_map(|step| (0..request.n).map(|index| step.clone().of(index))).collect()
+    };
+    let with_usage = match stream.usage.0 {
         UsageChunk::WhenAsked => request.include_usage,
         UsageChunk::Never => false,
         UsageChunk::Always => true,
     };
-    let chunk = |choices: Value, usage: Value| {
-        let mut chunk = json!({
-            "id": format!("chatcmpl-{}", answer.number),
-            "object": "chat.completion.chunk",
-            "created": CREATED,
-            "model": request.model,
-            "system_fingerprint": FINGERPRINT,
-            "choices": choices,
-        });
-        if with_usage {
-            // OpenAI adds the key to all chunks, with null in those before the last.
-            set(&mut chunk, "usage", usage);
-        }
-        chunk.to_string()
-    };
-    let mut events = Vec::new();
-    let mut say = |delta: &Value, finish_reason: Option<&str>| {
-        for index in 0..request.n {
-            let choice =
-                json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
-            events.push(chunk(json!([choice]), Value::Null));
-        }
-    };
-    for delta in deltas(answer, quirks) {
-        say(&delta, None);
-    }
-    say(&json!({}), Some(answer.finish_reason));
     if with_usage {
-        events.push(chunk(json!([]), usage(request, answer)));
+        steps.iter_mut().for_each(|step| step.ends = false);
+        let usage = Step::new(stream.usage.1, values.with("index", 0));
+        steps.push(Step { ends: true, ..usage });
     }
-    if quirks.done {
-        events.push("[DONE]".to_owned());
-    }
+    let asked = if request.include_usage { stream.asked } else { "" };
+    let framed = steps.into_iter().map(|Step { part: (choice, more), values, ends }| {
+        let asked = if ends && with_usage { "" } else { asked };
+        let tail = if ends { stream.tail } else { "" };
+        let more = json(&format!("{more}{asked}{tail}"), &values);
+        let values = values.with_json("choice", json(choice, &values)).with_json("more", more);
+        json(stream.chunk, &values)
+    });
 
-    let prefix = if quirks.data_space { "data: " } else { "data:" };
-    let reply = Reply::new(200).header("content-type", "text/event-stream").framing(Framing::Chunked);
-    events
-        .into_iter()
-        .fold(reply, |reply, event| reply.then(Piece::Bytes(format!("{prefix}{event}\n\n").into_bytes())))
+    let opening = stream.opening.iter().map(|chunk| json(chunk, values));
+    let (before, after) = stream.event;
+    let mut pieces: Vec<String> = stream.comments.iter().map(|comment| (*comment).to_owned()).collect();
+    pieces.extend(opening.chain(framed).map(|data| format!("{before}{data}{after}")));
+    pieces.push(stream.done.to_owned());
+    let reply = Reply::new(200).header("content-type", spec.sse).framing(Framing::Chunked);
+    pieces.into_iter().fold(reply, |reply, piece| reply.then(Piece::Bytes(piece.into_bytes())))
 }
 
-fn deltas(answer: &Answer, quirks: &Quirks) -> Vec<Value> {
-    let content = if answer.calls.is_empty() { json!("") } else { Value::Null };
-    let mut deltas = vec![json!({"role": "assistant", "content": content, "refusal": null})];
-    deltas.extend(answer.content.iter().map(|token| json!({ "content": token })));
+/// The steps of one choice: what it begins with, the thoughts, the text, the calls, the end.
+fn choice(spec: &ServerSpec, request: &ChatRequest, answer: &Answer, values: &Values) -> Vec<Step> {
+    let stream = &spec.stream;
+    let piece = |part: Part, name: &'static str, piece: &str| Step::new(part, values.with(name, piece));
+    let mut steps = Vec::new();
+    if !stream.first.0.is_empty() {
+        let silent = answer.content.is_empty() && !answer.calls.is_empty();
+        let content = if silent { Value::Null } else { "".into() };
+        steps.push(Step::new(stream.first, values.with("content", content)));
+    }
+    steps.extend(answer.reasoning.iter().map(|thought| piece(stream.reasoning, "reasoning", thought)));
+
+    let held_back =
+        request.tools.is_empty() && (answer.finish_reason == "length" || !request.stop.is_empty());
+    let joins = |when: LastText| answer.calls.is_empty() && (held_back || when == LastText::Always);
+    let joined = stream.last_text.filter(|(when, _)| joins(*when)).map(|(_, part)| part);
+    let (texts, last) = match answer.content.split_last() {
+        Some((last, texts)) if joined.is_some() => (texts, last.as_str()),
+        _ => (answer.content.as_slice(), ""),
+    };
+    steps.extend(texts.iter().map(|token| piece(stream.text, "text", token)));
     for (index, call) in answer.calls.iter().enumerate() {
-        let first = if quirks.fragments { String::new() } else { call.arguments.concat() };
-        let mut start = json!({ "index": index });
-        if let (Value::Object(start), Value::Object(call)) = (&mut start, whole_call(call, &first)) {
-            start.extend(call);
-        }
-        deltas.push(json!({ "tool_calls": [start] }));
-        for arguments in call.arguments.iter().filter(|_| quirks.fragments) {
-            deltas.push(json!({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}));
-        }
+        steps.extend(fragments(stream.calls, index, call, answer, values));
     }
-    deltas
+    let end = match (joined, stream.calls) {
+        (Some(part), _) => piece(part, "text", last),
+        (None, Calls::InFinish(part)) if !answer.calls.is_empty() => Step::new(part, values.clone()),
+        _ => Step::new(stream.finish, values.clone()),
+    };
+    steps.push(Step { ends: true, ..end });
+    steps
 }
 
-fn whole_call(call: &Call, arguments: &str) -> Value {
-    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
-}
-
-fn usage(request: &ChatRequest, answer: &Answer) -> Value {
-    let (prompt, completion) = (answer.prompt_tokens, answer.tokens() * request.n);
-    json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
-}
-
-fn set(object: &mut Value, key: &str, value: Value) {
-    if let Value::Object(object) = object {
-        object.insert(key.to_owned(), value);
+fn fragments(calls: Calls, index: usize, call: &Call, answer: &Answer, values: &Values) -> Vec<Step> {
+    let values = call_values(index, call, answer, values);
+    let piece = |part: Part, arguments: String| Step::new(part, values.with("arguments", arguments));
+    match calls {
+        Calls::Fragments { first, more, begun } => {
+            let begun = usize::from(begun).min(call.arguments.len());
+            let (start, rest) = call.arguments.split_at_checked(begun).unwrap_or_default();
+            let rest = rest.iter().map(|arguments| piece(more, arguments.clone()));
+            std::iter::once(piece(first, start.concat())).chain(rest).collect()
+        }
+        Calls::Whole(part) => vec![piece(part, call.arguments.concat())],
+        Calls::InFinish(_) => Vec::new(),
     }
+}
+
+fn call_values(index: usize, call: &Call, answer: &Answer, values: &Values) -> Values {
+    let mut values = values.reseeded(answer.number.wrapping_mul(1000).wrapping_add(index as u64 + 1));
+    values.set("call_index", index).set("call_id", call.id.as_str()).set("tool", call.name.as_str());
+    values.set("arguments", call.arguments.concat());
+    values
+}
+
+fn with_calls(spec: &ServerSpec, answer: &Answer, values: &Values) -> Values {
+    if answer.calls.is_empty() {
+        return values.with("calls", Value::Null);
+    }
+    let calls = answer.calls.iter().enumerate();
+    let calls: Vec<String> =
+        calls.map(|(index, call)| json(spec.whole.call, &call_values(index, call, answer, values))).collect();
+    values.with_json("calls", format!("[{}]", calls.join(",")))
+}
+
+fn finish_reason(spec: &ServerSpec, ours: &'static str) -> &'static str {
+    let row = spec.finish.iter().find(|(known, _)| *known == ours);
+    row.map_or_else(
+        || match ours {
+            "stop_sequence" => "stop",
+            "tool_calls_named" => "tool_calls",
+            other => other,
+        },
+        |(_, theirs)| *theirs,
+    )
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::validate::{invalid_type, missing};
+use super::strict::{invalid_type, missing};
 use crate::api_error::ApiError;
 
 const ROLES: &[&str] = &["system", "developer", "user", "assistant", "tool", "function"];

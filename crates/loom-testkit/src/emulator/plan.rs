@@ -4,7 +4,11 @@ use serde_json::{Value, json};
 
 use super::history::{is_from, text};
 use super::invent;
-use super::validate::{ChatRequest, Format, Tool, ToolChoice};
+use super::obey;
+use super::request::{ChatRequest, Format, Tool, ToolChoice};
+use super::spec::ServerSpec;
+use super::template::{self, Values};
+use super::turn::Said;
 
 /// How many characters of JSON make a token.
 const JSON_TOKEN: usize = 8;
@@ -14,8 +18,10 @@ const JSON_TOKEN: usize = 8;
 pub(super) struct Answer {
     /// The number of the answer, for ids.
     pub(super) number: u64,
+    pub(super) reasoning: Vec<String>,
     pub(super) content: Vec<String>,
     pub(super) calls: Vec<Call>,
+    /// Why it ends, in our own words: see [`ServerSpec::finish`].
     pub(super) finish_reason: &'static str,
     pub(super) prompt_tokens: usize,
 }
@@ -33,6 +39,67 @@ impl Answer {
     /// arguments.
     pub(super) fn tokens(&self) -> usize {
         self.content.len() + self.calls.iter().map(|call| 1 + call.arguments.len()).sum::<usize>()
+    }
+
+    /// What a script says.
+    fn say(&mut self, said: &Said, request: &ChatRequest, spec: &ServerSpec) {
+        self.reasoning = words(&said.reasoning);
+        self.content = words(&said.content);
+        let calls = said.tool_calls.iter().enumerate();
+        self.calls =
+            calls.map(|(index, (name, arguments))| call(spec, name, arguments, self.number, index)).collect();
+        self.finish_reason =
+            said.finish_reason.unwrap_or(match (self.calls.is_empty(), &request.tool_choice) {
+                (true, _) => "stop",
+                (false, ToolChoice::Named(_)) => "tool_calls_named",
+                (false, _) => "tool_calls",
+            });
+    }
+
+    /// What follows from the request.
+    fn invent(&mut self, request: &ChatRequest, spec: &ServerSpec, user: &str) {
+        if request.thinks {
+            self.reasoning = words(&format!("The user says \"{user}\". I answer."));
+        }
+        let called = called_tools(request, user);
+        if !called.is_empty() {
+            let named = matches!(request.tool_choice, ToolChoice::Named(_));
+            self.finish_reason = if named { "tool_calls_named" } else { "tool_calls" };
+            let arguments = |tool: &Tool| invent::object(&tool.parameters, user).to_string();
+            let calls = called.into_iter().enumerate();
+            self.calls = calls
+                .map(|(index, tool)| call(spec, &tool.name, &arguments(tool), self.number, index))
+                .collect();
+            return;
+        }
+        if let Some(written) = prompted_calls(request, user) {
+            self.content = words(&written);
+            return;
+        }
+        let prompted = obey::format(request);
+        let format = match &request.format {
+            Format::Text => prompted.as_ref().unwrap_or(&Format::Text),
+            format => format,
+        };
+        let whole = match format {
+            Format::Text => sentence(request, user),
+            Format::JsonObject => json!({"answer": echo(user)}).to_string(),
+            Format::JsonSchema(schema) => invent::value(schema, user).to_string(),
+        };
+        let said = before_stop(&whole, &request.stop);
+        if said.len() < whole.len() {
+            self.finish_reason = "stop_sequence";
+        }
+        self.content = if matches!(format, Format::Text) { words(said) } else { json_tokens(said) };
+    }
+
+    /// What a server says that cut a prompt which fills the context: nothing, for there is no room.
+    pub(super) fn overflow(&mut self, context: usize) {
+        self.prompt_tokens = context.saturating_sub(1);
+        self.reasoning.clear();
+        self.content.clear();
+        self.calls.clear();
+        self.finish_reason = "length";
     }
 
     /// Cuts the answer where its tokens run out, even in the middle of the arguments of a call.
@@ -55,37 +122,31 @@ impl Answer {
     }
 }
 
-/// The answer to a request; `number` makes its ids unique.
-pub(super) fn answer(request: &ChatRequest, number: u64) -> Answer {
+/// The answer to a request; `number` makes its ids unique. A turn of a script comes before what the request asks for.
+pub(super) fn answer(request: &ChatRequest, spec: &ServerSpec, number: u64, turn: Option<&Said>) -> Answer {
     let user =
         request.messages.iter().rfind(|message| is_from(message, "user")).map(text).unwrap_or_default();
-    let called = called_tools(request, &user);
     let mut answer = Answer {
         number,
+        reasoning: Vec::new(),
         content: Vec::new(),
         calls: Vec::new(),
         finish_reason: "stop",
-        prompt_tokens: request.messages.iter().map(|message| text(message).split_whitespace().count()).sum(),
+        prompt_tokens: prompt_tokens(&request.messages),
     };
-    if called.is_empty() {
-        answer.content = match &request.format {
-            Format::Text => words(before_stop(&sentence(request, &user), &request.stop)),
-            Format::JsonObject => {
-                json_tokens(before_stop(&json!({"answer": echo(&user)}).to_string(), &request.stop))
-            }
-            Format::JsonSchema(schema) => {
-                json_tokens(before_stop(&invent::value(schema, &user).to_string(), &request.stop))
-            }
-        };
-    } else {
-        answer.finish_reason = "tool_calls";
-        answer.calls =
-            called.into_iter().enumerate().map(|(index, tool)| call(tool, &user, number, index)).collect();
+    match turn {
+        Some(said) => answer.say(said, request, spec),
+        None => answer.invent(request, spec, &user),
     }
     if let Some(max_tokens) = request.max_tokens {
         answer.limit(max_tokens);
     }
     answer
+}
+
+/// The tokens of a prompt: its words.
+pub(super) fn prompt_tokens(messages: &[Value]) -> usize {
+    messages.iter().map(|message| text(message).split_whitespace().count()).sum()
 }
 
 /// The tools to call now. Only what the user says leads to a call: the result of one leads to words, lest the
@@ -98,13 +159,28 @@ fn called_tools<'a>(request: &'a ChatRequest, user: &str) -> Vec<&'a Tool> {
     let mut called: Vec<&Tool> = match &request.tool_choice {
         ToolChoice::None => Vec::new(),
         ToolChoice::Named(name) => tools.filter(|tool| tool.name == *name).take(1).collect(),
-        ToolChoice::Required => tools.take(1).collect(),
+        ToolChoice::Required => {
+            let meant = request.tools.iter().find(|tool| is_mentioned(&tool.name, user));
+            meant.into_iter().chain(tools).take(1).collect()
+        }
         ToolChoice::Auto => tools.filter(|tool| is_mentioned(&tool.name, user)).collect(),
     };
     if !request.parallel_tool_calls {
         called.truncate(1);
     }
     called
+}
+
+/// The calls of tools that the prompt describes, as text.
+fn prompted_calls(request: &ChatRequest, user: &str) -> Option<String> {
+    let asks = request.messages.last().is_some_and(|message| is_from(message, "user"));
+    if !asks || !obey::results(request).is_empty() {
+        return None;
+    }
+    let tools = obey::tools(request);
+    let called: Vec<&Tool> = tools.iter().filter(|tool| is_mentioned(&tool.name, user)).collect();
+    let calls = called.iter().map(|tool| (tool.name.as_str(), invent::object(&tool.parameters, user)));
+    (!called.is_empty()).then(|| obey::calls(calls))
 }
 
 /// Whether the text contains the name of the tool, or a word of more than three letters in it: `get_weather`
@@ -114,9 +190,15 @@ fn is_mentioned(name: &str, text: &str) -> bool {
     text.contains(&name) || name.split(['_', '-']).any(|word| word.chars().count() > 3 && text.contains(word))
 }
 
-fn call(tool: &Tool, user: &str, number: u64, index: usize) -> Call {
-    let arguments = invent::object(&tool.parameters, user).to_string();
-    Call { id: format!("call_{number}_{index}"), name: tool.name.clone(), arguments: json_tokens(&arguments) }
+fn call(spec: &ServerSpec, name: &str, arguments: &str, number: u64, index: usize) -> Call {
+    let mut values = Values::new(number.wrapping_mul(1000).wrapping_add(index as u64 + 1));
+    values.set("n", number).set("i", index).set("tool", name);
+    let arguments = if arguments == "{}" { spec.no_arguments } else { arguments };
+    Call {
+        id: template::text(spec.call_id, &values),
+        name: name.to_owned(),
+        arguments: json_tokens(arguments),
+    }
 }
 
 fn sentence(request: &ChatRequest, user: &str) -> String {
@@ -124,6 +206,7 @@ fn sentence(request: &ChatRequest, user: &str) -> String {
     let mut results: Vec<String> =
         results.map(|result| format!("{} says: {}", tool_name(request, result), text(result))).collect();
     results.reverse();
+    results.extend(obey::results(request));
     if results.is_empty() { echo(user) } else { results.join("\n") }
 }
 

@@ -1,6 +1,7 @@
 //! The emulator refuses what OpenAI refuses, in OpenAI's words.
 
-use loom_testkit::{Emulator, Quirks, Server};
+use loom_testkit::servers::OPENAI;
+use loom_testkit::{Emulator, Server, ServerSpec};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -152,14 +153,12 @@ async fn wrong_keys() {
 }
 
 #[tokio::test]
-async fn quirks_let_pass_what_openai_refuses() {
-    let quirks = Quirks { any_model: true, null_fields: true, empty_tools: true, ..Quirks::default() };
-    let server = Server::start(Emulator::new().quirks(quirks)).await.unwrap();
-    let lenient = request(json!({"model": "x", "temperature": null, "tools": []}));
-    assert_eq!(chat(server.port(), &lenient).await.status, 200);
-
-    let quirks = Quirks { base_path: "/api/v3".to_owned(), ..Quirks::default() };
-    let server = Server::start(Emulator::new().model("demo").quirks(quirks)).await.unwrap();
+async fn a_spec_changes_what_is_refused_and_where() {
+    let lenient = ServerSpec { strict: false, rules: &[], base: "/api/v3", ..OPENAI };
+    let server = Server::start(Emulator::of(lenient).model("demo")).await.unwrap();
+    assert_eq!(server.base_url(), format!("{}/api/v3", server.origin()));
+    let body = request(json!({"model": "x", "temperature": null, "tools": []})).to_string();
+    assert_eq!(ask(server.port(), &post("/api/v3/chat/completions", &body)).await.status, 200);
     assert_eq!(ask(server.port(), "GET /api/v3/models HTTP/1.1\r\n\r\n").await.status, 200);
     assert_eq!(ask(server.port(), "GET /v1/models HTTP/1.1\r\n\r\n").await.status, 404);
 }

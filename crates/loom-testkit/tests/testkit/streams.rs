@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use loom_testkit::{Emulator, Quirks, Server, UsageChunk};
+use loom_testkit::servers::OPENAI;
+use loom_testkit::{Calls, Emulator, Server, ServerSpec, Stream, UsageChunk};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, chat};
 
-async fn stream(quirks: Quirks, changes: Value) -> Answer {
-    let server = Server::start(Emulator::new().model("demo").quirks(quirks)).await.expect("a free port");
+async fn stream(framing: Stream, changes: Value) -> Answer {
+    let server = Server::start(Emulator::of(ServerSpec { stream: framing, ..OPENAI }).model("demo"))
+        .await
+        .expect("a free port");
     chat(server.port(), &request(changes)).await
 }
 
@@ -35,7 +38,7 @@ fn deltas(answer: &Answer) -> Vec<Value> {
 
 #[tokio::test]
 async fn exact_bytes() {
-    let answer = stream(Quirks::default(), json!({"max_tokens": 1})).await;
+    let answer = stream(OPENAI.stream, json!({"max_tokens": 1})).await;
     assert!(answer.head.contains("content-type: text/event-stream\r\n"));
     let chunk = |delta: &str, finish: &str| {
         format!(
@@ -68,7 +71,7 @@ async fn words_and_usage_are_those_of_the_whole_answer() {
 
 #[tokio::test]
 async fn calls_come_in_fragments() {
-    let answer = stream(Quirks::default(), weather()).await;
+    let answer = stream(OPENAI.stream, weather()).await;
     let function = json!({"name": "get_weather", "arguments": ""});
     let start = json!({"index": 0, "id": "call_0_0", "type": "function", "function": function});
     let expected = [
@@ -84,24 +87,28 @@ async fn calls_come_in_fragments() {
 
 #[tokio::test]
 async fn choices_are_interleaved() {
-    let answer = stream(Quirks::default(), json!({"n": 2, "max_tokens": 1})).await;
+    let answer = stream(OPENAI.stream, json!({"n": 2, "max_tokens": 1})).await;
     let indices: Vec<Value> =
         answer.chunks().iter().map(|chunk| chunk["choices"][0]["index"].clone()).collect();
     assert_eq!(indices, [0, 1, 0, 1, 0, 1]);
 }
 
 #[tokio::test]
-async fn quirks_change_the_framing_only() {
-    let quirks = Quirks { data_space: false, done: false, usage: UsageChunk::Always, ..Quirks::default() };
-    let answer = stream(quirks, json!({})).await;
+async fn a_spec_changes_the_framing() {
+    let usage = (UsageChunk::Always, OPENAI.stream.usage.1);
+    let framing = Stream { event: ("data:", "\n\n"), done: "", usage, ..OPENAI.stream };
+    let answer = stream(framing, json!({})).await;
     assert!(answer.text().starts_with("data:{"));
     assert!(answer.chunks().last().unwrap()["usage"].is_object());
     assert!(!answer.text().contains("[DONE]"));
 
-    let quirks = Quirks { usage: UsageChunk::Never, fragments: false, ..Quirks::default() };
+    let usage = (UsageChunk::Never, OPENAI.stream.usage.1);
+    let whole =
+        r#"{"index":$index,"delta":{"tool_calls":[{"function":{"name":$tool,"arguments":$arguments}}]}}"#;
+    let framing = Stream { usage, asked: "", calls: Calls::Whole((whole, "")), ..OPENAI.stream };
     let mut changes = weather();
     changes["stream_options"] = json!({"include_usage": true});
-    let answer = stream(quirks, changes).await;
+    let answer = stream(framing, changes).await;
     assert!(!answer.text().contains("usage"));
     let call = &deltas(&answer)[1]["tool_calls"][0];
     assert_eq!(call["function"]["arguments"], "{\"city\":\"Paris\"}");

@@ -1,55 +1,10 @@
-//! Is the request right? Turns a body into a [`ChatRequest`], or into the error that OpenAI would answer.
+//! Is the request right by the rules of OpenAI, the strictest of all? If not, the error that OpenAI would answer.
 
 use serde_json::{Map, Value};
 
 use super::history;
-use super::quirks::Quirks;
 use crate::api_error::ApiError;
 use crate::request::RecordedRequest;
-
-/// A chat request, checked.
-#[derive(Debug)]
-pub(super) struct ChatRequest {
-    pub(super) model: String,
-    pub(super) messages: Vec<Value>,
-    pub(super) tools: Vec<Tool>,
-    pub(super) tool_choice: ToolChoice,
-    pub(super) parallel_tool_calls: bool,
-    pub(super) format: Format,
-    pub(super) stop: Vec<String>,
-    pub(super) max_tokens: Option<usize>,
-    /// How many choices to send.
-    pub(super) n: usize,
-    pub(super) stream: bool,
-    pub(super) include_usage: bool,
-}
-
-/// A tool that is offered.
-#[derive(Debug)]
-pub(super) struct Tool {
-    pub(super) name: String,
-    /// The JSON schema of the arguments; null for a tool that has none.
-    pub(super) parameters: Value,
-}
-
-/// Which tool is to be called.
-#[derive(Debug)]
-pub(super) enum ToolChoice {
-    None,
-    Auto,
-    Required,
-    Named(String),
-}
-
-/// What the content of the answer is to be.
-#[derive(Debug)]
-pub(super) enum Format {
-    Text,
-    /// A JSON object of any kind.
-    JsonObject,
-    /// JSON by this schema.
-    JsonSchema(Value),
-}
 
 /// The most choices that OpenAI gives for one request.
 const MAX_CHOICES: usize = 128;
@@ -77,8 +32,8 @@ const TYPES: &[(&str, &str)] = &[
     ("user", "a string"),
 ];
 
-/// Reads and checks the body of `POST /v1/chat/completions`.
-pub(super) fn parse(request: &RecordedRequest, quirks: &Quirks) -> Result<ChatRequest, ApiError> {
+/// Checks a request as OpenAI does.
+pub(super) fn check(request: &RecordedRequest, body: &Value) -> Result<(), ApiError> {
     let content_type = request.header("content-type").unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some("application/json") {
         return Err(ApiError::invalid(format!(
@@ -86,39 +41,24 @@ pub(super) fn parse(request: &RecordedRequest, quirks: &Quirks) -> Result<ChatRe
              'application/json' requests."
         )));
     }
-    let Ok(Value::Object(mut body)) = serde_json::from_slice(&request.body) else {
+    let Value::Object(body) = body else {
         return Err(ApiError::invalid(
             "We could not parse the JSON body of your request. The API expects a JSON payload, but what was \
              sent was not valid JSON.",
         ));
     };
-    if quirks.null_fields {
-        body.retain(|_, value| !value.is_null());
-    }
-    if quirks.empty_tools && body.get("tools").and_then(Value::as_array).is_some_and(Vec::is_empty) {
-        body.remove("tools");
-    }
-    check_types(&body)?;
-
-    let Some(model) = body.get("model").and_then(Value::as_str) else {
+    check_types(body)?;
+    if body.get("model").and_then(Value::as_str).is_none() {
         return Err(ApiError::invalid("you must provide a model parameter"));
-    };
-    let messages = array(&body, "messages")?.ok_or_else(|| missing("messages"))?;
-    history::check(messages)?;
-    let tools = tools(&body)?;
-    Ok(ChatRequest {
-        model: model.to_owned(),
-        messages: messages.clone(),
-        tool_choice: tool_choice(&body, &tools)?,
-        tools,
-        parallel_tool_calls: flag(&body, "parallel_tool_calls").unwrap_or(true),
-        format: format(&body)?,
-        stop: stop(&body)?,
-        max_tokens: max_tokens(&body)?,
-        n: choices(&body)?,
-        include_usage: include_usage(&body)?,
-        stream: flag(&body, "stream").unwrap_or(false),
-    })
+    }
+    history::check(array(body, "messages")?.ok_or_else(|| missing("messages"))?)?;
+    let tools = tools(body)?;
+    tool_choice(body, &tools)?;
+    format(body)?;
+    stop(body)?;
+    max_tokens(body)?;
+    choices(body)?;
+    include_usage(body)
 }
 
 fn check_types(body: &Map<String, Value>) -> Result<(), ApiError> {
@@ -140,7 +80,7 @@ fn check_types(body: &Map<String, Value>) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn tools(body: &Map<String, Value>) -> Result<Vec<Tool>, ApiError> {
+fn tools(body: &Map<String, Value>) -> Result<Vec<String>, ApiError> {
     let mut tools = Vec::new();
     for (index, tool) in array(body, "tools")?.into_iter().flatten().enumerate() {
         let path = format!("tools[{index}].function");
@@ -155,16 +95,15 @@ fn tools(body: &Map<String, Value>) -> Result<Vec<Tool>, ApiError> {
             );
             return Err(ApiError::invalid_param(format!("{path}.name"), "invalid_value", message));
         }
-        let parameters = tool.pointer("/function/parameters").cloned().unwrap_or_default();
-        tools.push(Tool { name: name.to_owned(), parameters });
+        tools.push(name.to_owned());
     }
     Ok(tools)
 }
 
-fn tool_choice(body: &Map<String, Value>, tools: &[Tool]) -> Result<ToolChoice, ApiError> {
+fn tool_choice(body: &Map<String, Value>, tools: &[String]) -> Result<(), ApiError> {
     let refused = |message: String| Err(ApiError::invalid_param("tool_choice", None, message));
     let Some(choice) = body.get("tool_choice") else {
-        return Ok(ToolChoice::Auto);
+        return Ok(());
     };
     if tools.is_empty() {
         return refused(
@@ -173,32 +112,26 @@ fn tool_choice(body: &Map<String, Value>, tools: &[Tool]) -> Result<ToolChoice, 
         );
     }
     match choice.as_str().or_else(|| choice.pointer("/function/name").and_then(Value::as_str)) {
-        Some("none") if choice.is_string() => Ok(ToolChoice::None),
-        Some("auto") if choice.is_string() => Ok(ToolChoice::Auto),
-        Some("required") if choice.is_string() => Ok(ToolChoice::Required),
+        Some("none" | "auto" | "required") if choice.is_string() => Ok(()),
         Some(other) if choice.is_string() => refused(format!(
             "Invalid value: '{other}'. Supported values are: 'none', 'auto', and 'required'."
         )),
-        Some(name) if tools.iter().any(|tool| tool.name == name) => Ok(ToolChoice::Named(name.to_owned())),
+        Some(name) if tools.iter().any(|tool| tool == name) => Ok(()),
         Some(name) => refused(format!("Tool choice '{name}' not found in 'tools' parameter.")),
         None => Err(missing("tool_choice.function.name")),
     }
 }
 
-fn format(body: &Map<String, Value>) -> Result<Format, ApiError> {
+fn format(body: &Map<String, Value>) -> Result<(), ApiError> {
     let Some(format) = body.get("response_format") else {
-        return Ok(Format::Text);
+        return Ok(());
     };
     match format.get("type").and_then(Value::as_str) {
-        Some("text") => Ok(Format::Text),
-        Some("json_object") => Ok(Format::JsonObject),
+        Some("text" | "json_object") => Ok(()),
         Some("json_schema") => {
             let schema = format.get("json_schema").ok_or_else(|| missing("response_format.json_schema"))?;
-            schema
-                .get("name")
-                .and_then(Value::as_str)
-                .ok_or_else(|| missing("response_format.json_schema.name"))?;
-            Ok(schema.get("schema").cloned().map_or(Format::JsonObject, Format::JsonSchema))
+            let name = schema.get("name").and_then(Value::as_str);
+            name.map(|_| ()).ok_or_else(|| missing("response_format.json_schema.name"))
         }
         Some(other) => Err(ApiError::invalid_param(
             "response_format.type",
@@ -211,39 +144,32 @@ fn format(body: &Map<String, Value>) -> Result<Format, ApiError> {
     }
 }
 
-fn stop(body: &Map<String, Value>) -> Result<Vec<String>, ApiError> {
-    let texts = match body.get("stop") {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(texts)) => texts.as_slice(),
-        Some(text) => std::slice::from_ref(text),
-    };
-    texts
-        .iter()
-        .map(|text| text.as_str().map(str::to_owned).ok_or_else(|| invalid_type("stop", "a string", text)))
-        .collect()
+fn stop(body: &Map<String, Value>) -> Result<(), ApiError> {
+    let texts = body.get("stop").and_then(Value::as_array);
+    match texts.into_iter().flatten().find(|text| !text.is_string()) {
+        Some(other) => Err(invalid_type("stop", "a string", other)),
+        None => Ok(()),
+    }
 }
 
-fn max_tokens(body: &Map<String, Value>) -> Result<Option<usize>, ApiError> {
+fn max_tokens(body: &Map<String, Value>) -> Result<(), ApiError> {
     match (count(body, "max_tokens")?, count(body, "max_completion_tokens")?) {
         (Some(_), Some(_)) => Err(ApiError::invalid(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
         )),
-        (old, new) => Ok(new.or(old)),
+        _ => Ok(()),
     }
 }
 
-fn include_usage(body: &Map<String, Value>) -> Result<bool, ApiError> {
-    let Some(options) = body.get("stream_options") else {
-        return Ok(false);
-    };
-    if flag(body, "stream") != Some(true) {
+fn include_usage(body: &Map<String, Value>) -> Result<(), ApiError> {
+    if body.contains_key("stream_options") && body.get("stream") != Some(&Value::Bool(true)) {
         let message = "The 'stream_options' parameter is only allowed when 'stream' is enabled.";
         return Err(ApiError::invalid_param("stream_options", None, message));
     }
-    Ok(options.get("include_usage") == Some(&Value::Bool(true)))
+    Ok(())
 }
 
-fn choices(body: &Map<String, Value>) -> Result<usize, ApiError> {
+fn choices(body: &Map<String, Value>) -> Result<(), ApiError> {
     match count(body, "n")?.unwrap_or(1) {
         n if n > MAX_CHOICES => {
             let message = format!(
@@ -252,7 +178,7 @@ fn choices(body: &Map<String, Value>) -> Result<usize, ApiError> {
             );
             Err(ApiError::invalid_param("n", "integer_above_max_value", message))
         }
-        n => Ok(n),
+        _ => Ok(()),
     }
 }
 
@@ -284,10 +210,6 @@ fn count(body: &Map<String, Value>, name: &str) -> Result<Option<usize>, ApiErro
             Err(ApiError::invalid_param(name, "integer_below_min_value", message))
         }
     }
-}
-
-fn flag(body: &Map<String, Value>, name: &str) -> Option<bool> {
-    body.get(name).and_then(Value::as_bool)
 }
 
 pub(super) fn missing(name: &str) -> ApiError {
