@@ -227,6 +227,8 @@ class Llm:
         params: dict[str, Any] | None = None,
         auth: Any = None,
         sign: Any = None,
+        network: dict[str, Any] | None = None,
+        http_client: Any = None,
     ) -> Llm: ...
     @property
     def model_name(self) -> str: ...

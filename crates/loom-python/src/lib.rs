@@ -10,6 +10,7 @@ mod convert;
 mod credential;
 mod errors;
 mod events;
+mod http_client;
 mod llm;
 mod logging;
 mod message;

@@ -86,6 +86,8 @@ rules! {
     PathAdapted = "path_adapted" in "request.url",
     /// The endpoint refused the key: another one was used, or a new one asked for.
     KeyReplaced = "key_replaced" in "request.key",
+    /// The server's certificate was not checked, since the caller said so.
+    TlsNotVerified = "tls_not_verified" in "connection",
 }
 
 impl fmt::Display for Rule {
