@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from conftest import KEY, PASSWORD, clean_environment
-
 import loom
+import pytest
+from programs import KEY, PASSWORD, clean_environment
 
 COMMAND = Path(sys.prefix) / "bin" / "loom"
 

@@ -1,12 +1,13 @@
-"""No request goes anywhere but to the configured endpoints: strace lists every address that a program of Loom's asks."""
+"""No request goes anywhere but to the configured endpoints: strace lists every address that a program asks."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from conftest import KEY, clean_environment, program
+from programs import KEY, clean_environment, program
 from replies import json_reply
+
 from servers import MockServer
 
 MAIN_PATHS = f"""
