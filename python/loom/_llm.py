@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from . import _loom
+from ._httpx import is_client as _is_client
 from .auth import resolve as _resolve_auth
 from .errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+
+    import httpx
 
     from ._ledger import LedgerEntry
     from ._timeout import Timeout
@@ -125,7 +129,8 @@ class NativeLLM(BaseLLM):
             tools: tools as dicts in OpenAI's form, or made by ``@loom.tool``.
             response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", …}``.
             tool_choice: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or OpenAI's dict.
-            **params: request parameters for this call.
+            **params: request parameters for this call; ``extra_headers`` (None as a value leaves one out),
+                ``extra_query`` and ``extra_body`` add to what is sent.
 
         Raises:
             LLMError: from the iterator; ``partial`` holds what had arrived.
@@ -146,7 +151,6 @@ class NativeLLM(BaseLLM):
             LLMError: of kind ``bad_response`` also if the model wrote tool arguments that are no JSON object.
         """
         return await self._native.generate(messages, tools, response_format, tool_choice, params)
-
 
 class UnifiedLLM(NativeLLM):
     """The LLM for every endpoint that speaks the OpenAI chat format. What is not set is not sent.
@@ -177,6 +181,17 @@ class UnifiedLLM(NativeLLM):
         strict: each leniency is an error instead of an entry in the ledger: ``BadResponseError`` for one in the answer,
             with the rule's name and what had arrived; the server's own refusal where Loom would have changed the
             request.
+        verify: a PEM file with certificates of authorities to trust besides the system's.
+        cert: the client's certificate and key: ``("client.pem", "client.key")``, or one PEM file with both.
+        min_tls_version: ``"1.2"`` (default) or ``"1.3"``.
+        dangerously_skip_verify: takes any certificate from anyone. Whoever is on the way can then read key and prompt;
+            each call has it on its ledger.
+        proxy: such as ``"http://user:password@proxy:3128"`` or ``"socks5h://proxy:1080"``; ``"direct"`` for none.
+            Default: the environment's (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``).
+        resolve: addresses of names, instead of asking the resolver: ``{"llm.corp": "10.0.0.5"}``.
+        http_client: an ``httpx.AsyncClient`` or ``httpx.Client`` that requests go through, with its auth flow, hooks,
+            transport and proxies. It stays yours to close. An ``AsyncClient`` is used on the event loop of the call.
+        http2: whether HTTP/2 is spoken with servers that offer it. Default True.
         **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
 
     Raises:
@@ -203,6 +218,14 @@ class UnifiedLLM(NativeLLM):
         auth: Any = None,
         sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
         strict: bool | None = None,
+        verify: str | os.PathLike[str] | bool | None = None,
+        cert: str | os.PathLike[str] | tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        min_tls_version: str | None = None,
+        dangerously_skip_verify: bool = False,
+        proxy: str | None = None,
+        resolve: Mapping[str, str] | None = None,
+        http2: bool | None = None,
+        http_client: httpx.AsyncClient | httpx.Client | None = None,
         **params: Any,
     ) -> None:
         for name, value in (("provider", provider), ("base_url", base_url), ("model", model)):
@@ -218,6 +241,10 @@ class UnifiedLLM(NativeLLM):
                 raise ConfigurationError(f"{name} is a whole number from {least}, not {number!r}")
         if sign is not None and not callable(sign):
             raise ConfigurationError(f"sign is a function, not {type(sign).__name__}")
+        if http_client is not None and not _is_client(http_client):
+            raise ConfigurationError(
+                f"http_client is an httpx.AsyncClient or httpx.Client, not {type(http_client).__name__}"
+            )
         form, key = _resolve_auth(auth, api_key)
         if not isinstance(strict, (bool, type(None))):
             raise ConfigurationError(f"strict is True or False, not {strict!r}")
@@ -240,6 +267,16 @@ class UnifiedLLM(NativeLLM):
             params=params,
             auth=form,
             sign=sign,
+            network=_network(
+                verify=verify,
+                cert=cert,
+                min_tls_version=min_tls_version,
+                dangerously_skip_verify=dangerously_skip_verify,
+                proxy=proxy,
+                resolve=resolve,
+                http2=http2,
+            ),
+            http_client=http_client,
         )
 
     @property
@@ -276,6 +313,38 @@ class UnifiedLLM(NativeLLM):
     def __repr__(self) -> str:
         fields = f"provider={self.provider!r}, base_url={self.base_url!r}, model={self.model_name!r}"
         return f"{type(self).__name__}({fields})"
+
+
+def _network(verify: Any, cert: Any, **settings: Any) -> dict[str, Any] | None:
+    """How the endpoint is reached, as the extension module reads it; None if nothing is set."""
+    if verify is False:
+        raise ConfigurationError(
+            "verify=False lets anyone on the way read the key and the prompt: give the authority's certificate, "
+            'verify="/path/ca.pem". To take any certificate all the same: dangerously_skip_verify=True'
+        )
+    if verify is not None and verify is not True:
+        settings["verify"] = _path("verify", verify)
+    if cert is not None:
+        settings["cert"] = [_path("cert", part) for part in cert] if isinstance(cert, tuple) else _path("cert", cert)
+    proxy = settings["proxy"]
+    if proxy is not None and not isinstance(proxy, str):
+        raise ConfigurationError(f'proxy is a str, "direct" for none, not {type(proxy).__name__}')
+    if settings["resolve"] is not None:
+        settings["resolve"] = list(settings["resolve"].items())
+    given = {name: value for name, value in settings.items() if value is not None and value is not False}
+    if settings["http2"] is False:
+        given["http2"] = False
+    return given or None
+
+
+def _path(name: str, value: Any) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise ConfigurationError(
+            f"{name} is a path to a PEM file, not {type(value).__name__}. To use an ssl.SSLContext, pass an "
+            "httpx client with it as http_client"
+        ) from None
 
 
 def preset(name: str) -> type[UnifiedLLM] | None:

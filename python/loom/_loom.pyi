@@ -263,6 +263,8 @@ class Llm:
         params: dict[str, Any] | None = None,
         auth: Any = None,
         sign: Any = None,
+        network: dict[str, Any] | None = None,
+        http_client: Any = None,
         max_concurrency: int | None = None,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,

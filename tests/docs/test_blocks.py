@@ -102,6 +102,8 @@ class AnyService(EchoChat):
     """A chat on any path that calls the tools whose name, or a word of it, the user mentions."""
 
     def __call__(self, request: Request) -> Answer:
+        if request.path.endswith("/oauth2/token"):
+            return json_reply({"access_token": "sk-token", "token_type": "Bearer", "expires_in": 3600})
         if request.path.endswith("/models"):
             return json_reply({"object": "list", "data": [{"id": model, "object": "model"} for model in self.models]})
         body = request.json

@@ -177,8 +177,8 @@ def test_a_certificate_of_an_unknown_ca_is_refused(ca, tmp_path):
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_proxy_for_http(server, ca, tmp_path, variable):
     with Proxy(server, ca) as proxy:
-        assert output(ASK.format(url="http://model.example/v1"), tmp_path, **{variable: proxy.url}) == "echo: hi\n"
-        assert set(proxy.targets) == {"model.example:80"}
+        assert output(ASK.format(url="http://model.internal/v1"), tmp_path, **{variable: proxy.url}) == "echo: hi\n"
+        assert set(proxy.targets) == {"model.internal:80"}
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])

@@ -148,7 +148,7 @@ def test_ctrl_c_ends_run_sync_inside_a_running_loop():
     # Twice at most: the first may come before the call has begun to wait.
     for _ in range(2):
         try:
-            child.wait(0.7)
+            child.wait(3)
             break
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGINT)

@@ -23,6 +23,7 @@ pub mod model;
 
 pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, agent, tool};
 pub use endpoint::{Explanation, Timeout};
+pub use loom_wire::sse;
 pub use loom_wire::{
     Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, LlmError, Message, Request,
     Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,

@@ -3,13 +3,13 @@
 //!
 //! Cargo builds the examples for `cargo test`, but not for `cargo test --test examples`: then build them first.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use loom_testkit::{Emulator, RecordedRequest, Server};
+use loom_testkit::{Emulator, RecordedRequest, Reply, Server};
 use serde_json::{Value, json};
 
 const HELLO: &str = "You said: \"Hello!\". This answer comes from Loom's emulated endpoint.";
@@ -115,6 +115,66 @@ async fn tools_streams_and_an_llm_of_ones_own() {
     assert_eq!((stdout.as_str(), chats.len()), ("You said: Hello!\n", 0));
 }
 
+/// A small emulation of Anthropic's Messages API: calls the tool that it is offered, then tells the result.
+fn messages_api(request: &RecordedRequest) -> Reply {
+    let body = request.json();
+    let turns = body["messages"].as_array().cloned().unwrap_or_default();
+    let roles: Vec<&Value> = turns.iter().map(|turn| &turn["role"]).collect();
+    let right = request.path == "/v1/messages"
+        && request.header("x-api-key") == Some("sk-ant-test")
+        && request.header("anthropic-version").is_some()
+        && body["system"] == "Be brief."
+        && body["max_tokens"].is_u64()
+        && roles.iter().all(|role| **role == "user" || **role == "assistant")
+        && roles.windows(2).all(|pair| pair.first() != pair.get(1));
+    if !right {
+        return Reply::json(400, &json!({"type": "error", "error": {"message": body.to_string()}}));
+    }
+    let last = turns.last().and_then(|turn| turn["content"].as_array()?.last().cloned()).unwrap_or_default();
+    let (block, deltas, stop) = match last["content"].as_str().filter(|_| last["tool_use_id"] == "toolu_1") {
+        Some(result) => (
+            json!({"type": "text"}),
+            vec![json!({"type": "text_delta", "text": format!("It is {result}.")})],
+            "end_turn",
+        ),
+        None => {
+            let part = |text: &str| json!({"type": "input_json_delta", "partial_json": text});
+            let block = json!({"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"]});
+            (block, vec![part("{\"city\": "), part("\"Paris\"}")], "tool_use")
+        }
+    };
+    let mut events =
+        vec![json!({"type": "message_start", "message": {"usage": {"input_tokens": 7, "output_tokens": 1}}})];
+    events.push(json!({"type": "content_block_start", "index": 0, "content_block": block}));
+    events.extend(
+        deltas.iter().map(|delta| json!({"type": "content_block_delta", "index": 0, "delta": delta})),
+    );
+    events.push(
+        json!({"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 5}}),
+    );
+    let text: String = events.iter().map(|event| format!("event: x\ndata: {event}\n\n")).collect();
+    Reply::text(200, text).header("content-type", "text/event-stream")
+}
+
+#[tokio::test]
+async fn an_adapter_for_what_is_not_openai_like() {
+    let server = Server::start(messages_api).await.unwrap();
+    let output = tokio::process::Command::new(binary("anthropic_llm"))
+        .arg(server.origin())
+        .env("ANTHROPIC_API_KEY", "sk-ant-test")
+        .env("NO_PROXY", "127.0.0.1")
+        .output()
+        .await
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "It is sunny, 21 degrees celsius in Paris.\n",
+        "{stderr}"
+    );
+    assert_eq!(server.requests().len(), 2);
+}
+
 #[tokio::test]
 async fn a_refusal_is_told_and_not_thrown() {
     // Nothing listens at the address that `verify` is given.
@@ -142,5 +202,5 @@ fn no_example_is_left_out() {
     for name in &found {
         assert!(test.contains(&format!("\"{name}\"")), "{name} is not run by this test");
     }
-    assert_eq!(found.len(), 16);
+    assert_eq!(found.len(), 17);
 }

@@ -159,6 +159,25 @@ pub(crate) struct Options {
     /// The model [env: LOOM_MODEL] [default: the provider's, or the one that the endpoint serves]
     #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
     pub(crate) model: Option<String>,
+    /// A PEM file with certificates of authorities to trust besides the system's
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    pub(crate) verify: Option<PathBuf>,
+    /// The client's certificate, a PEM file, for endpoints that want one; with its key, or with --cert-key
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    pub(crate) cert: Option<PathBuf>,
+    /// The key of --cert, a PEM file
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = CONNECTION)]
+    pub(crate) cert_key: Option<PathBuf>,
+    /// Take any certificate from anyone: whoever is on the way can then read the key and the prompt
+    #[arg(long, help_heading = CONNECTION)]
+    pub(crate) dangerously_skip_verify: bool,
+    /// The proxy, such as http://proxy:3128 or socks5h://proxy:1080; env:NAME for one with a password; direct for none
+    /// [default: that of HTTPS_PROXY and its like]
+    #[arg(long, value_name = "URL", help_heading = CONNECTION)]
+    pub(crate) proxy: Option<String>,
+    /// The address of a name, instead of asking the resolver, as NAME=ADDRESS; repeatable
+    #[arg(long, value_name = "NAME=ADDRESS", help_heading = CONNECTION)]
+    pub(crate) resolve: Vec<String>,
     /// A header of each request, as NAME=VALUE or "Name: value"; repeatable
     #[arg(long, value_name = "HEADER", help_heading = CONNECTION)]
     pub(crate) header: Vec<String>,

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use loom::endpoint::{Auth, BaseUrl, Key};
+use loom::endpoint::{Auth, BaseUrl, Key, Proxy};
 use loom::{Config, ErrorKind, Llm, LlmError, LlmSettings, UnifiedLlm};
 use serde_json::Value;
 
@@ -107,6 +107,25 @@ impl Connection {
         }
         if let Some(auth) = options.auth.or_else(|| env("LOOM_AUTH")) {
             settings = settings.auth(auth_itself(&auth)?);
+        }
+        if let Some(file) = options.verify {
+            settings = settings.verify(file);
+        }
+        if let Some(cert) = options.cert {
+            settings = settings.cert(cert.clone(), options.cert_key.unwrap_or(cert));
+        }
+        if options.dangerously_skip_verify {
+            settings = settings.dangerously_skip_verify();
+        }
+        if let Some(proxy) = &options.proxy {
+            settings = settings.proxy(proxy_itself(proxy, env)?);
+        }
+        for given in &options.resolve {
+            let (name, address) = given
+                .split_once('=')
+                .and_then(|(name, address)| Some((name.trim(), address.trim().parse().ok()?)))
+                .ok_or_else(|| Failure::usage("--resolve takes NAME=ADDRESS, such as llm.corp=10.0.0.5"))?;
+            settings = settings.resolve(name, address);
         }
         for header in &options.header {
             let (name, value) = header_pair(header)?;
@@ -256,6 +275,17 @@ fn key_itself(given: &str, env: Env<'_>) -> Result<Key, Failure> {
         Some(command) => Key::command(command),
         None => Key::from(given),
     })
+}
+
+/// A proxy's URL, or `env:NAME`.
+fn proxy_itself(given: &str, env: Env<'_>) -> Result<Proxy, Failure> {
+    let url = match given.strip_prefix("env:") {
+        None => given.to_owned(),
+        Some(name) => env(name.trim()).ok_or_else(|| {
+            Failure::usage(format!("the variable {name}, which shall hold the proxy, is not set"))
+        })?,
+    };
+    Ok(Proxy::parse(&url)?)
 }
 
 /// `bearer`, `basic`, `none`, `header:NAME`, `basic:USER` or `query:NAME`.

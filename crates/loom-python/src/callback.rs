@@ -3,6 +3,8 @@
 //! A plain function runs on a thread of its own, since it may block. A coroutine runs on the event loop of whoever
 //! made the call, with the context variables that it had there.
 
+use std::sync::Arc;
+
 use loom::endpoint::CallbackError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -11,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::runtime;
 
 tokio::task_local! {
-    static CALLER: Option<Caller>;
+    static CALLER: Option<Arc<Caller>>;
 }
 
 /// Where a call was made.
@@ -22,16 +24,29 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// The running event loop and the current context; `None` where no loop runs.
-    pub(crate) fn current(py: Python<'_>) -> Option<Self> {
+    pub(crate) fn current(py: Python<'_>) -> Option<Arc<Self>> {
         let event_loop = py.import("asyncio").ok()?.call_method0("get_running_loop").ok()?;
         let context = py.import("contextvars").ok()?.call_method0("copy_context").ok()?;
-        Some(Self { event_loop: event_loop.unbind(), context: context.unbind() })
+        Some(Arc::new(Self { event_loop: event_loop.unbind(), context: context.unbind() }))
+    }
+
+    /// The event loop.
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.event_loop.bind(py)
     }
 }
 
 /// Runs `work` so that the functions it calls find their way back to the caller.
-pub(crate) fn scope<T>(caller: Option<Caller>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+pub(crate) fn scope<T>(
+    caller: Option<Arc<Caller>>,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = T> {
     CALLER.scope(caller, work)
+}
+
+/// The caller of the call that is under way.
+pub(crate) fn caller() -> Option<Arc<Caller>> {
+    CALLER.try_with(Clone::clone).unwrap_or_default()
 }
 
 /// Calls a function, waits for what it returns, and reads that.

@@ -1,18 +1,26 @@
-//! Credentials as `loom.auth` hands them over: keys, their forms, and the functions that yield or sign.
+//! Credentials as `loom.auth` hands them over: keys, their forms, the functions that yield or sign; and the settings of
+//! the network.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use loom::endpoint::{Auth, Headers, Key, OAuth2, Signer, Token};
+use loom::endpoint::{Auth, Headers, Key, Network, OAuth2, Signer, Token};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
-use crate::{callback, convert};
+use crate::{callback, convert, errors};
 
 /// How a key is shown.
 pub(crate) fn auth(value: &Bound<'_, PyAny>) -> PyResult<Auth> {
     convert::from_py(value, "auth")
+}
+
+/// How the endpoint is reached.
+pub(crate) fn network(fields: &Bound<'_, PyDict>) -> PyResult<Network> {
+    // Not by `from_py`, whose errors are of type TypeError and name the field's type only.
+    pythonize::depythonize(fields.as_any())
+        .map_err(|error| errors::llm_error(fields.py(), loom::LlmError::config(error.to_string())))
 }
 
 /// A str, a function, or a tuple of a kind and its parts (see `loom.auth._native`).

@@ -11,6 +11,7 @@ mod credential;
 mod emulator;
 mod errors;
 mod events;
+mod http_client;
 mod llm;
 mod logging;
 mod message;

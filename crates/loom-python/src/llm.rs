@@ -15,6 +15,7 @@ use crate::awaitable::{Awaitable, Job};
 use crate::callback::{self, Caller};
 use crate::completion::Completion;
 use crate::events::EventStream;
+use crate::http_client::Httpx;
 use crate::run::Tools;
 use crate::{convert, credential, errors};
 
@@ -41,7 +42,8 @@ impl Llm {
     #[pyo3(signature = (
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
         default_headers = None, default_query = None, extra_body = None, strict = None, params = None, auth = None,
-        sign = None, max_concurrency = None, requests_per_minute = None, tokens_per_minute = None
+        sign = None, network = None, http_client = None, max_concurrency = None, requests_per_minute = None,
+        tokens_per_minute = None
     ))]
     fn new(
         py: Python<'_>,
@@ -58,11 +60,13 @@ impl Llm {
         params: Option<&Bound<'_, PyDict>>,
         auth: Option<&Bound<'_, PyAny>>,
         sign: Option<Py<PyAny>>,
+        network: Option<&Bound<'_, PyDict>>,
+        http_client: Option<Py<PyAny>>,
         max_concurrency: Option<u32>,
         requests_per_minute: Option<u32>,
         tokens_per_minute: Option<u32>,
     ) -> PyResult<Self> {
-        let mut calls_python = sign.is_some();
+        let mut calls_python = sign.is_some() || http_client.is_some();
         let mut settings = LlmSettings::default().rate_limits(RateLimits {
             max_concurrency,
             requests_per_minute,
@@ -85,6 +89,12 @@ impl Llm {
         }
         if let Some(name) = model {
             settings = settings.model(name);
+        }
+        if let Some(client) = http_client {
+            settings = settings.transport(Httpx(Arc::new(client)));
+        }
+        if let Some(network) = network {
+            settings = settings.network(credential::network(network)?);
         }
         if let Some(timeout) = timeout {
             settings = settings.timeout(extract_timeout(timeout)?);
@@ -254,7 +264,7 @@ impl Llm {
 }
 
 impl Llm {
-    fn caller(&self, py: Python<'_>) -> Option<Caller> {
+    fn caller(&self, py: Python<'_>) -> Option<Arc<Caller>> {
         if self.calls_python { Caller::current(py) } else { None }
     }
 
@@ -297,7 +307,32 @@ fn request(
         Some(serde_json::Value::Object(fields)) => fields,
         Some(_) => return Err(PyTypeError::new_err("extra_body is a dict")),
     };
+    let extra_headers = match params.shift_remove("extra_headers") {
+        None => Vec::new(),
+        Some(serde_json::Value::Object(fields)) => fields
+            .into_iter()
+            .map(|(name, value)| match value {
+                serde_json::Value::Null => Ok((name, None)),
+                serde_json::Value::String(value) => Ok((name, Some(value))),
+                _ => Err(PyTypeError::new_err(format!(
+                    "extra_headers: the value of {name:?} is a str or None"
+                ))),
+            })
+            .collect::<PyResult<_>>()?,
+        Some(_) => return Err(PyTypeError::new_err("extra_headers is a dict")),
+    };
+    let extra_query = match params.shift_remove("extra_query") {
+        None => Vec::new(),
+        Some(serde_json::Value::Object(fields)) => fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .collect(),
+        Some(_) => return Err(PyTypeError::new_err("extra_query is a dict")),
+    };
     Ok(loom::Request {
+        extra_headers,
+        extra_query,
         messages: convert::messages(messages)?,
         tools,
         tool_choice: given(tool_choice)

@@ -4,12 +4,16 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 use crate::connection::Transport;
@@ -57,24 +61,80 @@ impl TestCa {
     /// # Errors
     /// When a name is neither a host name nor an address.
     pub fn issue(&self, names: &[&str]) -> io::Result<TlsIdentity> {
+        TlsIdentity::new(self.sign(names, |_| ())?, None)
+    }
+
+    /// The same, but the certificate has expired in the year 2001.
+    ///
+    /// # Errors
+    /// When a name is neither a host name nor an address.
+    pub fn issue_expired(&self, names: &[&str]) -> io::Result<TlsIdentity> {
+        let expired = |params: &mut CertificateParams| {
+            params.not_before = date_time_ymd(2000, 1, 1);
+            params.not_after = date_time_ymd(2001, 1, 1);
+        };
+        TlsIdentity::new(self.sign(names, expired)?, None)
+    }
+
+    /// A certificate for a server that wants one of this authority from its clients, too.
+    ///
+    /// # Errors
+    /// When a name is neither a host name nor an address.
+    pub fn issue_mutual(&self, names: &[&str]) -> io::Result<TlsIdentity> {
+        TlsIdentity::new(self.sign(names, |_| ())?, Some(self.issuer.der().clone()))
+    }
+
+    /// A certificate for a client and its key, both in PEM.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn issue_client(&self, name: &str) -> io::Result<(String, String)> {
+        let (certificate, key) = self.sign(&[name], |_| ())?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
+    fn sign(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> io::Result<(Certificate, KeyPair)> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
         params.distinguished_name.push(DnType::CommonName, "loom-testkit test server");
         params.use_authority_key_identifier_extension = true;
+        change(&mut params);
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
+        Ok((certificate, key))
+    }
+}
 
+impl TlsIdentity {
+    fn new(
+        (certificate, key): (Certificate, KeyPair),
+        clients_of: Option<CertificateDer<'static>>,
+    ) -> io::Result<Self> {
         // The provider is named, since a program may have linked several and rustls then refuses to choose.
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_no_client_auth()
+            .map_err(io::Error::other)?;
+        let builder = match clients_of {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority).map_err(io::Error::other)?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().map_err(io::Error::other)?)
+            }
+        };
+        let config = builder
             .with_single_cert(
                 vec![certificate.der().clone()],
                 PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             )
             .map_err(io::Error::other)?;
-        Ok(TlsIdentity { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config) })
     }
 }
 

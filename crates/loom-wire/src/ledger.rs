@@ -88,6 +88,8 @@ rules! {
     KeyReplaced = "key_replaced" in "request.key",
     /// A member of a pool failed, and another was asked.
     FailedOver = "failed_over" in "connection",
+    /// The server's certificate was not checked, since the caller said so.
+    TlsNotVerified = "tls_not_verified" in "connection",
 }
 
 impl fmt::Display for Rule {

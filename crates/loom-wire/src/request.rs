@@ -13,7 +13,7 @@ use crate::message::{Content, Message, Role};
 use crate::tool::{ToolCall, ToolSpec};
 
 /// What a model call asks for.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Request {
     /// The conversation.
     pub messages: Vec<Arc<Message>>,
@@ -27,6 +27,10 @@ pub struct Request {
     pub params: Map<String, Value>,
     /// Fields of the body beside all these; they win over the others.
     pub extra_body: Map<String, Value>,
+    /// Headers of this call; a value of `None` leaves one out that would be sent otherwise.
+    pub extra_headers: Vec<(String, Option<String>)>,
+    /// Query parameters of this call.
+    pub extra_query: Vec<(String, String)>,
     /// Whether deltas are wanted as they come. A server may still answer in one piece, or the other way round.
     pub stream: bool,
 }
@@ -35,6 +39,25 @@ impl Request {
     /// A request for an answer to these messages.
     pub fn new(messages: Vec<Message>) -> Self {
         Self { messages: messages.into_iter().map(Arc::new).collect(), ..Self::default() }
+    }
+}
+
+impl std::fmt::Debug for Request {
+    /// Without the values of headers and query parameters, which may be keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let headers: Vec<&String> = self.extra_headers.iter().map(|(name, _)| name).collect();
+        let query: Vec<&String> = self.extra_query.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Request")
+            .field("messages", &self.messages)
+            .field("tools", &self.tools)
+            .field("tool_choice", &self.tool_choice)
+            .field("response_format", &self.response_format)
+            .field("params", &self.params)
+            .field("extra_body", &self.extra_body)
+            .field("extra_headers", &headers)
+            .field("extra_query", &query)
+            .field("stream", &self.stream)
+            .finish()
     }
 }
 

@@ -3,13 +3,17 @@
 //! Handled: surrounding blanks, a trailing slash, a full `…/chat/completions` path, a query (kept on every request).
 //! Refused with the fix: no scheme, a scheme that is not HTTP, credentials, a fragment, `..`.
 
+use std::path::{Path, PathBuf};
+
 use loom_wire::LlmError;
 use url::Url;
 
 /// Where an endpoint's paths start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     url: Url,
+    /// The Unix socket to connect to; the URL's host is then `localhost`.
+    socket: Option<PathBuf>,
 }
 
 impl BaseUrl {
@@ -32,6 +36,9 @@ impl BaseUrl {
         let Some((scheme, rest)) = trimmed.split_once("://") else {
             return refuse(format!("the scheme is missing: write {:?}", with_scheme(&shown)));
         };
+        if scheme.eq_ignore_ascii_case("http+unix") {
+            return Self::on_socket(rest).or_else(|why| refuse(why.to_owned()));
+        }
         if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
             return refuse(format!(
                 "the scheme is not http or https: write {:?}",
@@ -55,13 +62,33 @@ impl BaseUrl {
         if url.fragment().is_some() {
             return refuse("it holds a fragment (#…), which is never sent: leave it out".to_owned());
         }
-        if rest.split(['/', '?']).any(|segment| segment == "..") {
-            return refuse("its path holds \"..\": write the path that is meant".to_owned());
+        if climbs(rest) {
+            return refuse(
+                "its path holds \"..\", or a part of it encoded: write the path that is meant".to_owned(),
+            );
         }
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/chat/completions").unwrap_or(path).trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Ok(Self { url })
+        Ok(Self { url, socket: None })
+    }
+
+    /// `http+unix://%2Frun%2Fllm.sock/v1`: the socket's path stands percent-encoded where the host would.
+    fn on_socket(rest: &str) -> Result<Self, &'static str> {
+        let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (socket, path) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        let socket = decoded(socket);
+        if !socket.starts_with('/') {
+            return Err("write the socket's whole path percent-encoded: http+unix://%2Frun%2Fllm.sock/v1");
+        }
+        let base = Self::parse(&format!("http://localhost{path}"))
+            .map_err(|_| "what stands behind the socket cannot be read")?;
+        Ok(Self { socket: Some(socket.into()), ..base })
+    }
+
+    /// The Unix socket that the endpoint listens on.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// The URL of a path below the base, with the base's query.
@@ -79,12 +106,15 @@ impl BaseUrl {
 
     /// Scheme, host and port: what a key is bound to.
     pub fn origin(&self) -> String {
-        self.url.origin().ascii_serialization()
+        match &self.socket {
+            Some(socket) => socket_origin(socket),
+            None => self.url.origin().ascii_serialization(),
+        }
     }
 
     /// Whether two URLs share scheme, host and port.
     pub fn same_origin(&self, other: &Self) -> bool {
-        self.url.origin() == other.url.origin()
+        self.url.origin() == other.url.origin() && self.socket == other.socket
     }
 
     /// The port, the scheme's own included.
@@ -110,15 +140,37 @@ impl BaseUrl {
         if self.url.path().split('/').any(is_version) {
             return None;
         }
-        let url = self.join("v1");
-        Some(Self { url })
+        Some(Self { url: self.join("v1"), socket: self.socket.clone() })
     }
 }
 
 impl std::fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&visible(&self.url))
+        let shown = visible(&self.url);
+        match &self.socket {
+            Some(socket) => f.write_str(&shown.replacen("http://localhost", &socket_origin(socket), 1)),
+            None => f.write_str(&shown),
+        }
     }
+}
+
+impl std::fmt::Debug for BaseUrl {
+    /// As `Display`: the query's values may be keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BaseUrl({self})")
+    }
+}
+
+/// The socket as it stands in a base URL.
+pub(super) fn socket_origin(socket: &Path) -> String {
+    format!("http+unix://{}", socket.to_string_lossy().replace('%', "%25").replace('/', "%2F"))
+}
+
+/// Percent-encoded text, decoded.
+fn decoded(text: &str) -> String {
+    // A form's decoder, told that a plus is a plus.
+    let form = format!("={}", text.replace('+', "%2B").replace('&', "%26").replace(';', "%3B"));
+    url::form_urlencoded::parse(form.as_bytes()).map(|(_, value)| value.into_owned()).collect()
 }
 
 /// A URL of a setting other than the base URL, such as an OAuth2 server's.
@@ -156,11 +208,35 @@ fn is_local_host(host: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Whether the path of a URL holds `..`, be it written as `%2e%2e`, with `\`, or with `%2f` around it: servers and
+/// proxies differ in what they make of that.
+fn climbs(rest: &str) -> bool {
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let mut plain = path.to_owned();
+    // `%252e` becomes `..` behind a proxy that decodes once.
+    for _ in 0..3 {
+        let next = decoded(&plain);
+        if next == plain {
+            break;
+        }
+        plain = next;
+    }
+    plain.split(['/', '\\']).any(|segment| segment == "..")
+}
+
 /// What the user most likely meant: plain HTTP on this machine and on bare addresses, else HTTPS.
 fn with_scheme(rest: &str) -> String {
     let rest = rest.trim_start_matches('/');
     let authority = rest.split('/').next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let path = rest.get(authority.len()..).unwrap_or_default();
+    // An IPv6 address without its brackets is all colons; a port cannot be told from its last part.
+    if authority.parse::<std::net::Ipv6Addr>().is_ok() {
+        return format!("http://[{authority}]{path}");
+    }
+    let host = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((inner, _)) => inner,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
     let plain = is_local_host(host) || host.parse::<std::net::IpAddr>().is_ok();
     format!("{}://{rest}", if plain { "http" } else { "https" })
 }
@@ -221,6 +297,16 @@ mod tests {
             ("http://user:secret@h/v1", "user name or a password"),
             ("http://h/v1#x", "fragment"),
             ("http://h/a/../v1", "\"..\""),
+            ("http://h/a/%2e%2e/v1", "\"..\""),
+            ("http://h/a/.%2E/v1", "\"..\""),
+            ("http://h/a%2f..%2fv1", "\"..\""),
+            ("http://h/a/%252e%252e/v1", "\"..\""),
+            ("http://h/a\\..\\v1", "\"..\""),
+            ("::1", "write \"http://[::1]\""),
+            ("[::1]:8000/v1", "write \"http://[::1]:8000/v1\""),
+            ("fe80::1/v1", "write \"http://[fe80::1]/v1\""),
+            ("[2001:db8::1]:8000/v1", "write \"http://[2001:db8::1]:8000/v1\""),
+            ("http+unix://run/llm.sock", "percent-encoded"),
             ("http://h/v1\r\nX: y", "control characters"),
             ("http://", "cannot be read"),
             ("https:///v1", "host is missing"),
@@ -240,6 +326,18 @@ mod tests {
             let error = BaseUrl::parse(text).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_socket_stands_where_the_host_would() {
+        let base = BaseUrl::parse("http+unix://%2Frun%2Fa+b.sock/v1/").unwrap();
+        assert_eq!(base.socket().unwrap(), Path::new("/run/a+b.sock"));
+        assert_eq!(base.to_string(), "http+unix://%2Frun%2Fa+b.sock/v1");
+        assert_eq!(base.origin(), "http+unix://%2Frun%2Fa+b.sock");
+        assert!(base.is_local());
+        assert!(!base.same_origin(&BaseUrl::parse("http://localhost/v1").unwrap()));
+        assert_eq!(base.join("models").as_str(), "http://localhost/v1/models");
+        assert!(BaseUrl::parse("http+unix://%2Frun%2Fx.sock/../v1").is_err());
     }
 
     #[test]

@@ -2,53 +2,63 @@
 
 mod advice;
 mod base_url;
+mod certificate;
+mod client;
 mod clocks;
 mod credential;
 mod exit;
 pub(crate) mod explanation;
 mod failure;
 mod header;
+mod network;
+mod outgoing;
+mod plain;
+mod proxy;
 mod retry;
 mod secrets;
 mod sign;
 mod throttle;
+mod tls;
 mod transport;
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use loom_wire::{LedgerEntry, LlmError, Rule, api_error};
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, Response, Url};
-use secrecy::ExposeSecret;
 
 pub use base_url::BaseUrl;
 pub(crate) use base_url::visible;
+pub use client::{ByteStream, HttpClient, Transport};
 pub(crate) use clocks::Clocks;
 pub use clocks::Timeout;
 pub use credential::{Auth, CallbackError, Key, OAuth2, Token};
 pub use explanation::Explanation;
 pub use header::Headers;
+pub use network::{ClientCert, Network};
+pub(crate) use outgoing::Additions;
+pub use proxy::Proxy;
 pub use retry::Retries;
 pub use sign::{Signer, Unsigned};
 pub use throttle::RateLimits;
 pub(crate) use throttle::{Pass, Throttle};
+pub use tls::TlsVersion;
 
-use credential::{Credential, Grant, Shown};
+use credential::{Credential, Grant};
 use exit::Exit;
 use explanation::Sent;
-use header::{header_name, header_value};
+use outgoing::Outgoing;
 
-/// What Loom calls itself. Nothing else about the caller's machine is told.
-const OWN_NAME: &str = concat!("loom/", env!("CARGO_PKG_VERSION"));
 /// The most that is read of a refusal's body.
 const MAX_ERROR_BODY: usize = 1 << 20;
 /// The most that is read of a list of models.
 const MAX_MODELS_BODY: usize = 16 << 20;
 
 /// What there is to say about an endpoint besides its address.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// The key, or where it comes from.
@@ -61,6 +71,10 @@ pub struct Options {
     pub headers: Headers,
     /// Query parameters of each request.
     pub query: Vec<(String, String)>,
+    /// How it is reached.
+    pub network: Network,
+    /// The caller's own client, which then brings its own network.
+    pub http_client: Option<HttpClient>,
     /// The limits on waiting.
     pub timeout: Timeout,
     /// How often a failed call is repeated.
@@ -68,7 +82,6 @@ pub struct Options {
 }
 
 /// An endpoint: everything about it but what is asked.
-#[derive(Debug)]
 pub struct Endpoint {
     base: BaseUrl,
     credential: Credential,
@@ -76,9 +89,7 @@ pub struct Endpoint {
     exit: Exit,
     has_key: bool,
     secrets: secrets::Secrets,
-    headers: HeaderMap,
-    removed: Vec<reqwest::header::HeaderName>,
-    query: Vec<(String, String)>,
+    additions: Additions,
     /// The limits on waiting.
     pub timeout: Timeout,
     /// How often a failed call is repeated.
@@ -98,39 +109,22 @@ impl Endpoint {
     /// # Errors
     /// `config` if a key or a header cannot be sent.
     pub fn new(base: BaseUrl, options: Options) -> Result<Self, LlmError> {
-        let Options { key, auth, signer, headers, query, timeout, retries } = options;
+        let Options { key, auth, signer, headers, query, network, http_client, timeout, retries } = options;
+        let exit = Exit::new(&base, &network, http_client, timeout.connect)?;
         let credential = Credential::new(auth, key)?;
-        let mut sent = HeaderMap::new();
-        let mut removed = Vec::new();
-        sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in &headers {
-            let key = header_name(name)?;
-            match value {
-                None => {
-                    sent.remove(&key);
-                    removed.push(key);
-                }
-                Some(value) => {
-                    sent.insert(key, header_value(name, value)?);
-                }
-            }
-        }
         let has_key = !credential.is_none() || signer.is_some() || names_a_credential(&headers);
-        let secrets = secrets::Secrets::new(
-            credential.secrets(),
-            &headers,
-            &[query.as_slice(), &base.query()].concat(),
-        );
+        plain::warn(&base, has_key);
+        let mut keys = credential.secrets();
+        keys.extend(network.proxy.iter().flat_map(Proxy::secrets));
+        let secrets = secrets::Secrets::new(keys, &headers, &[query.as_slice(), &base.query()].concat());
         Ok(Self {
             base,
             credential,
             signer,
-            exit: Exit::new(timeout.connect),
+            exit,
             has_key,
             secrets,
-            headers: sent,
-            removed,
-            query,
+            additions: Additions::new(&headers, query)?,
             timeout,
             retries,
             fixed_path: false,
@@ -188,13 +182,28 @@ impl Endpoint {
     /// Posts a body and waits for the head of the answer. A refusal is an error, its body read.
     pub(crate) async fn post(
         &self,
-        base: &BaseUrl,
-        path: &str,
+        url: Url,
         body: Bytes,
         stream: bool,
+        call: &Additions,
         clocks: &Clocks,
     ) -> Result<Answer, LlmError> {
-        self.send(Method::POST, base.join(path), Some(body), stream, clocks).await
+        let outgoing =
+            Outgoing { method: Method::POST, body: Some(body), stream, own: &self.additions, call };
+        self.send(url, outgoing, clocks).await
+    }
+
+    /// What a single call adds, its headers kept out of errors.
+    pub(crate) fn additions(
+        &self,
+        headers: &Headers,
+        query: Vec<(String, String)>,
+    ) -> Result<Additions, LlmError> {
+        self.secrets.learn_headers(headers);
+        if !query.is_empty() {
+            self.secrets.learn(query.iter().map(|(_, value)| value.clone()));
+        }
+        Additions::new(headers, query)
     }
 
     /// The ids of the models that the endpoint serves.
@@ -237,7 +246,14 @@ impl Endpoint {
     }
 
     async fn models_at(&self, base: &BaseUrl, clocks: &Clocks) -> Result<Vec<String>, LlmError> {
-        let mut answer = self.send(Method::GET, base.join("models"), None, false, clocks).await?;
+        let outgoing = Outgoing {
+            method: Method::GET,
+            body: None,
+            stream: false,
+            own: &self.additions,
+            call: &Additions::default(),
+        };
+        let mut answer = self.send(base.join("models"), outgoing, clocks).await?;
         let body = answer.read_all(MAX_MODELS_BODY, clocks).await?;
         loom_wire::models::ids(&body).ok_or_else(|| {
             let mut error = LlmError::bad_response("the answer is not a list of models");
@@ -247,25 +263,24 @@ impl Endpoint {
     }
 
     /// Sends a request, once more with another key where the first was refused and there is another.
-    async fn send(
-        &self,
-        method: Method,
-        url: Url,
-        body: Option<Bytes>,
-        stream: bool,
-        clocks: &Clocks,
-    ) -> Result<Answer, LlmError> {
+    async fn send(&self, url: Url, outgoing: Outgoing<'_>, clocks: &Clocks) -> Result<Answer, LlmError> {
+        let url = outgoing.with_query(url);
         let mut changes = Vec::new();
+        let mut replaced = 0;
+        if self.exit.skips_verification() && url.scheme() == "https" {
+            changes.push(LedgerEntry::new(Rule::TlsNotVerified, "the server's certificate was not checked"));
+        }
         loop {
             let grant = self.credential.grant(&self.exit, &self.secrets, clocks).await?;
-            let error = match self.follow(&method, url.clone(), &body, stream, &grant, clocks).await {
+            let error = match self.follow(url.clone(), &outgoing, &grant, clocks).await {
                 Ok(answer) => return Ok(Answer { changes, ..answer }),
                 Err(error) => error,
             };
-            let Some(change) = self.credential.after(&grant, &error, changes.len()).await else {
+            let Some(change) = self.credential.after(&grant, &error, replaced).await else {
                 return Err(error);
             };
             tracing::info!(target: "loom", "{change}");
+            replaced += 1;
             changes.push(LedgerEntry::new(Rule::KeyReplaced, change));
         }
     }
@@ -273,47 +288,18 @@ impl Endpoint {
     /// Sends a request. A redirect within the origin is followed with method and body as they are, three times at most.
     async fn follow(
         &self,
-        method: &Method,
         mut url: Url,
-        body: &Option<Bytes>,
-        stream: bool,
+        outgoing: &Outgoing<'_>,
         grant: &Grant,
         clocks: &Clocks,
     ) -> Result<Answer, LlmError> {
-        if !self.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&self.query);
-        }
         for _ in 0..=3 {
-            let mut request = reqwest::Request::new(method.clone(), url.clone());
-            let headers = request.headers_mut();
-            headers.extend(self.headers.clone());
-            let default = |headers: &mut HeaderMap, name: reqwest::header::HeaderName, value: HeaderValue| {
-                if !headers.contains_key(&name) && !self.removed.contains(&name) {
-                    headers.insert(name, value);
-                }
-            };
-            if let Some(Shown::Header(name, value)) = &grant.shown {
-                default(headers, name.clone(), value.clone());
-            }
-            let accepted = if stream { "text/event-stream" } else { "application/json" };
-            default(headers, ACCEPT, HeaderValue::from_static(accepted));
-            default(headers, USER_AGENT, HeaderValue::from_static(OWN_NAME));
-            // Compressing proxies hold tokens back; what comes compressed all the same is decoded.
-            if stream {
-                default(headers, ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            }
-            if body.is_none() {
-                headers.remove(CONTENT_TYPE);
-            }
-            if let Some(Shown::Query(name, key)) = &grant.shown {
-                request.url_mut().query_pairs_mut().append_pair(name, key.expose_secret());
-            }
-            *request.body_mut() = body.clone().map(Into::into);
+            let mut request = outgoing.request(&url, grant.shown.as_ref());
             if let Some(signer) = &self.signer {
                 clocks.wait(signer.sign(&mut request, &self.secrets)).await??;
             }
-            let shown = visible(request.url());
-            if let Some(body) = body {
+            let shown = self.exit.shown(request.url());
+            if let Some(body) = &outgoing.body {
                 let sent = Sent {
                     url: request.url().clone(),
                     headers: request.headers().clone(),
@@ -339,7 +325,26 @@ impl Endpoint {
                 Err(answer.refusal(clocks).await)
             };
         }
-        Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &visible(&url)))
+        Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &self.exit.shown(&url)))
+    }
+}
+
+impl fmt::Debug for Options {
+    /// Without the values of headers and query, which may be keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("key", &self.key).field("auth", &self.auth).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    /// Without the values of headers and query, which may be keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("base", &self.base)
+            .field("credential", &self.credential)
+            .field("timeout", &self.timeout)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
     }
 }
 

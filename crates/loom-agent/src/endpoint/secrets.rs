@@ -36,14 +36,13 @@ impl Secrets {
         let mut given = keys;
         given.extend(in_headers(headers));
         given.extend(query.iter().filter(|(name, _)| name != "api-version").map(|(_, value)| value.clone()));
-        given.retain(|text| is_secret(text));
-        Self { given: given.into_iter().map(Into::into).collect(), learnt: RwLock::default() }
+        Self { given: given.into_iter().flat_map(forms).map(Into::into).collect(), learnt: RwLock::default() }
     }
 
     /// Adds what came later: tokens, signatures.
     pub(super) fn learn(&self, texts: impl IntoIterator<Item = String>) {
         let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
-        for text in texts.into_iter().filter(|text| is_secret(text)) {
+        for text in texts.into_iter().flat_map(forms) {
             if learnt.iter().all(|known| known.expose_secret() != text) {
                 learnt.push_back(text.into());
             }
@@ -104,8 +103,12 @@ fn take_out(secrets: &[&str], text: &mut String) {
     }
 }
 
-fn is_secret(text: &str) -> bool {
-    text.len() >= SHORTEST && !PLACEHOLDERS.contains(&text)
+/// A text as it is and as it stands in a URL, if it is a secret.
+fn forms(text: String) -> impl Iterator<Item = String> {
+    let is_secret = text.len() >= SHORTEST && !PLACEHOLDERS.contains(&text.as_str());
+    let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    let encoded = (encoded != text).then_some(encoded);
+    std::iter::once(text).chain(encoded).filter(move |_| is_secret)
 }
 
 fn in_headers(headers: &Headers) -> impl Iterator<Item = String> {

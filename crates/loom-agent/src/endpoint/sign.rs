@@ -14,7 +14,7 @@ use super::header::{Headers, header_name, header_value};
 use super::secrets::Secrets;
 
 /// A request as a signer sees it: complete, each header as it is sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Unsigned {
     /// `POST`, or `GET` for the list of models.
@@ -25,6 +25,13 @@ pub struct Unsigned {
     pub headers: Vec<(String, String)>,
     /// The body; empty for `GET`.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Unsigned {
+    /// Without URL, headers and body: they hold key and prompt.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsigned").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 type Function = dyn Fn(Unsigned) -> BoxFuture<'static, Result<Headers, CallbackError>> + Send + Sync;

@@ -1,10 +1,12 @@
-//! The HTTP clients: rustls with the system's roots, the environment's proxies, one connection pool for the process.
+//! The HTTP clients, each with its connection pool.
 //!
-//! Clients are shared by all endpoints with the same connect limit, so that an agent made per request still finds warm
+//! Clients are shared by all endpoints that are reached the same way, so that an agent made per request still finds warm
 //! connections. They are bound to the runtime they were made on, and made anew when the environment that names
 //! proxies or certificates has changed.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use loom_wire::LlmError;
 use reqwest::Client;
 
 use super::failure::chain;
+use super::tls::Tls;
 
 /// The variables that reqwest and rustls-native-certs read.
 const ENVIRONMENT: [&str; 11] = [
@@ -32,38 +35,48 @@ const ENVIRONMENT: [&str; 11] = [
 struct ClientKey {
     runtime: tokio::runtime::Id,
     process: u32,
-    connect: Option<Duration>,
-    environment: Environment,
+    way: Arc<Way>,
+}
+
+/// What decides over a connection. Endpoints that agree in it share their connections.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Way {
+    pub(super) connect: Option<Duration>,
+    /// Proxies and certificates as the environment named them when the endpoint was made.
+    pub(super) environment: Environment,
+    pub(super) tls: Tls,
+    /// `Some(None)`: no proxy, whatever the environment says.
+    pub(super) proxy: Option<Option<String>>,
+    pub(super) resolve: Vec<(String, IpAddr)>,
+    pub(super) http2: bool,
+    /// The Unix socket to connect to, whatever the URL says.
+    pub(super) socket: Option<PathBuf>,
 }
 
 /// The values of the variables that name proxies and certificates.
-pub(crate) type Environment = Vec<Option<std::ffi::OsString>>;
+pub(super) type Environment = Vec<Option<std::ffi::OsString>>;
 
 /// Reads them. Done where the endpoint is made and not per request: a program's other threads may change its
 /// environment, which must not be read at the same time.
-pub(crate) fn environment() -> Environment {
+pub(super) fn environment() -> Environment {
     ENVIRONMENT.iter().map(std::env::var_os).collect()
+}
+
+/// Whether NO_PROXY names every host.
+pub(super) fn exempts_all() -> bool {
+    ["NO_PROXY", "no_proxy"].iter().any(|name| std::env::var_os(name).is_some_and(|value| value == "*"))
 }
 
 static CLIENTS: LazyLock<Mutex<HashMap<ClientKey, Client>>> = LazyLock::new(Mutex::default);
 
-/// The client for a connect limit. Must be called within a tokio runtime.
-pub(crate) fn client(connect: Option<Duration>, environment: &Environment) -> Result<Client, LlmError> {
-    let key = ClientKey {
-        runtime: tokio::runtime::Handle::try_current()
-            .map_err(|_| {
-                LlmError::config("Loom needs a tokio runtime: call it within #[tokio::main] or block_on")
-            })?
-            .id(),
-        process: std::process::id(),
-        connect,
-        environment: environment.clone(),
-    };
+/// The client for a way. Must be called within a tokio runtime.
+pub(super) fn client(way: &Arc<Way>, runtime: tokio::runtime::Id) -> Result<Client, LlmError> {
+    let key = ClientKey { runtime, process: std::process::id(), way: Arc::clone(way) };
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.get(&key) {
         return Ok(client.clone());
     }
-    let client = build(connect)?;
+    let client = build(way)?;
     // Tests and servers that reload their environment make many; the old ones are closed.
     if clients.len() >= 32 {
         clients.clear();
@@ -72,43 +85,53 @@ pub(crate) fn client(connect: Option<Duration>, environment: &Environment) -> Re
     Ok(client)
 }
 
-fn build(connect: Option<Duration>) -> Result<Client, LlmError> {
+fn build(way: &Way) -> Result<Client, LlmError> {
+    let mut tls = way.tls.config()?;
+    tls.alpn_protocols =
+        if way.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     let mut builder = Client::builder()
-        .tls_backend_preconfigured(tls_config()?)
+        .tls_backend_preconfigured(tls)
         // A redirect must not carry the key or the prompt elsewhere: the endpoint decides (see `super`).
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
+        // As many idle connections as there were streams at once: each stream needs one of its own.
+        .pool_max_idle_per_host(usize::MAX)
         .pool_idle_timeout(Duration::from_secs(60))
         .tcp_keepalive(Duration::from_secs(30))
         .tcp_nodelay(true);
-    if let Some(limit) = connect {
+    if let Some(limit) = way.connect {
         builder = builder.connect_timeout(limit);
+    }
+    match &way.proxy {
+        None => {}
+        Some(None) => builder = builder.no_proxy(),
+        Some(Some(url)) => {
+            let proxy = reqwest::Proxy::all(url).map_err(|_| LlmError::config("proxy: it cannot be used"))?;
+            builder = builder.proxy(proxy);
+        }
+    }
+    for (host, _) in &way.resolve {
+        let addresses: Vec<SocketAddr> = way
+            .resolve
+            .iter()
+            .filter(|(name, _)| name == host)
+            // The port is the URL's.
+            .map(|(_, address)| SocketAddr::new(*address, 0))
+            .collect();
+        builder = builder.resolve_to_addrs(host, &addresses);
+    }
+    if let Some(socket) = &way.socket {
+        #[cfg(unix)]
+        {
+            builder = builder.unix_socket(socket.as_path());
+        }
+        #[cfg(not(unix))]
+        return Err(LlmError::config(format!(
+            "{}: there are no Unix sockets on this system",
+            socket.display()
+        )));
     }
     builder
         .build()
         .map_err(|error| LlmError::config(format!("the HTTP client cannot be made: {}", chain(&error))))
-}
-
-fn tls_config() -> Result<rustls::ClientConfig, LlmError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    for error in &found.errors {
-        // A bundle that the user named and that cannot be read must not fail as "unknown issuer" later.
-        if let Some(name) =
-            ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().find(|name| std::env::var_os(name).is_some())
-        {
-            return Err(LlmError::config(format!(
-                "the certificates that {name} names cannot be read: {error}"
-            )));
-        }
-        tracing::warn!(target: "loom", %error, "some of the system's certificates cannot be read");
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| LlmError::config(format!("TLS cannot be set up: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }

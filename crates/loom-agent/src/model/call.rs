@@ -14,7 +14,7 @@ use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_erro
 
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Answer, BaseUrl, Clocks, Pass, Retries};
+use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries};
 use crate::model::adapt;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::EventStream;
@@ -33,6 +33,8 @@ pub(crate) struct Call {
     request: Request,
     /// The model that this call names, instead of the LLM's.
     model: Option<String>,
+    /// Headers and query parameters of this call.
+    additions: Additions,
     clocks: Clocks,
     retries: Retries,
     state: State,
@@ -103,11 +105,27 @@ impl Call {
             state = State::Failed(error);
             None
         });
+        let (headers, query) =
+            (std::mem::take(&mut request.extra_headers), std::mem::take(&mut request.extra_query));
+        let additions = llm.endpoint.additions(&headers, query).unwrap_or_else(|error| {
+            state = State::Failed(error);
+            Additions::default()
+        });
         request.params = params;
         request.extra_body = extra_body;
         let clocks = Clocks::start(llm.endpoint.timeout);
         let retries = llm.endpoint.retries;
-        Self { llm, request, model, clocks, retries, state, ready: VecDeque::new(), decoded: Vec::new() }
+        Self {
+            llm,
+            request,
+            model,
+            additions,
+            clocks,
+            retries,
+            state,
+            ready: VecDeque::new(),
+            decoded: Vec::new(),
+        }
     }
 
     /// The call is not repeated; refusals are cured all the same.
@@ -227,7 +245,8 @@ impl Call {
                 && new_lessons.len() < adapt::MAX_LESSONS
                 && lesson.apply(&mut spelling)
             {
-                tracing::info!(target: "loom", refusal = %error.message, "{}", lesson.describe());
+                // Not the refusal itself: servers quote the prompt.
+                tracing::info!(target: "loom", "{}", lesson.describe());
                 changes.lesson(lesson);
                 new_lessons.push(lesson);
                 continue;
@@ -299,7 +318,8 @@ impl Call {
         let pass = self.llm.endpoint.throttle.enter(body.len() / BYTES_PER_TOKEN, &self.clocks).await?;
         self.clocks.request_sent();
         let stream = self.request.stream;
-        let answer = self.llm.endpoint.post(base, "chat/completions", body, stream, &self.clocks).await?;
+        let url = base.join("chat/completions");
+        let answer = self.llm.endpoint.post(url, body, stream, &self.additions, &self.clocks).await?;
         let mut decoder = AnswerDecoder::new(Limits::default(), stream, answer.request_id.clone());
         for entry in changes.0.iter().chain(&answer.changes) {
             decoder.note(entry.clone());

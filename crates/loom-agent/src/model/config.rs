@@ -32,13 +32,14 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use loom_wire::LlmError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Auth, Key, OAuth2, RateLimits, Timeout};
+use crate::endpoint::{Auth, ClientCert, Key, Network, OAuth2, Proxy, RateLimits, Timeout, TlsVersion};
 use crate::model::pool::Pool;
 use crate::model::pool::config::PoolConfig;
 use crate::model::provider::Provider;
@@ -81,6 +82,14 @@ pub struct EndpointConfig {
     max_concurrency: Option<u32>,
     requests_per_minute: Option<u32>,
     tokens_per_minute: Option<u32>,
+    // How it is reached; see `Network`.
+    verify: Option<PathBuf>,
+    cert: Option<ClientCert>,
+    min_tls_version: Option<TlsVersion>,
+    dangerously_skip_verify: bool,
+    proxy: Option<Proxy>,
+    resolve: BTreeMap<String, IpAddr>,
+    http2: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -281,12 +290,28 @@ impl EndpointConfig {
         }
     }
 
+    fn network(&self) -> Network {
+        let mut network = Network::default();
+        network.verify.clone_from(&self.verify);
+        network.cert.clone_from(&self.cert);
+        network.min_tls_version = self.min_tls_version;
+        network.dangerously_skip_verify = self.dangerously_skip_verify;
+        network.proxy.clone_from(&self.proxy);
+        network.resolve = self.resolve.iter().map(|(name, address)| (name.clone(), *address)).collect();
+        network.http2 = self.http2;
+        network
+    }
+
     /// Fills what `settings` leave open and returns the provider's name.
     pub(crate) fn fill(&self, settings: &mut LlmSettings) -> Result<String, LlmError> {
         // Key, headers, query and body fields of the file belong to the address of the file: any may be a secret.
         let at_its_address = settings.base_url.is_none();
         if let (None, true, Some(key)) = (&settings.api_key, at_its_address, &self.api_key) {
             settings.api_key = Some(key.key()?);
+        }
+        // Neither a certificate of the client's nor a proxy's password goes to an address that the file does not name.
+        if at_its_address {
+            settings.network.fill(&self.network());
         }
         if settings.auth.is_none() {
             settings.auth.clone_from(&self.auth);

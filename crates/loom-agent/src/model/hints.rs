@@ -93,6 +93,14 @@ const ROWS: &[Row] = &[
     },
     Row { when: &[Kind(ErrorKind::NotFound)], hint: "`loom models` lists what the endpoint serves" },
     // The key.
+    Row {
+        when: &[Says("no required ssl certificate")],
+        hint: "the endpoint wants a certificate from its clients: give yours as cert=(\"client.pem\", \"client.key\")",
+    },
+    Row {
+        when: &[Says("the ssl certificate error")],
+        hint: "the endpoint does not accept the client's certificate: is `cert` issued by the authority that it trusts, and unexpired?",
+    },
     Row { when: &[Kind(ErrorKind::Auth), KeySent], hint: "the key that was given is not valid at {origin}" },
     Row {
         when: &[Kind(ErrorKind::Auth), KeyInVariables],

@@ -7,7 +7,8 @@ use loom_wire::LlmError;
 use serde_json::{Map, Value};
 
 use crate::endpoint::{
-    Auth, BaseUrl, Endpoint, Headers, Key, Options, RateLimits, Retries, Signer, Throttle, Timeout,
+    Auth, BaseUrl, ClientCert, Endpoint, Headers, HttpClient, Key, Network, Options, Proxy, RateLimits,
+    Retries, Signer, Throttle, Timeout, TlsVersion, Transport,
 };
 use crate::model::config::Config;
 use crate::model::llm::Llm;
@@ -17,11 +18,19 @@ use crate::model::record::Record;
 use crate::model::unified::{Inner, UnifiedLlm};
 
 /// The names of settings, here and of an agent, as Python has them.
-const SETTINGS: [&str; 21] = [
+const SETTINGS: [&str; 29] = [
     "provider",
     "api_key",
     "auth",
     "sign",
+    "verify",
+    "cert",
+    "min_tls_version",
+    "dangerously_skip_verify",
+    "proxy",
+    "resolve",
+    "http2",
+    "http_client",
     "base_url",
     "model",
     "timeout",
@@ -54,6 +63,8 @@ pub struct LlmSettings {
     pub(crate) api_key: Option<Key>,
     pub(crate) auth: Option<Auth>,
     pub(crate) signer: Option<Signer>,
+    pub(crate) network: Network,
+    pub(crate) http_client: Option<HttpClient>,
     pub(crate) base_url: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) timeout: Option<Timeout>,
@@ -99,6 +110,68 @@ impl LlmSettings {
     /// Signs each request: the function is shown it and says which headers to add.
     pub fn sign(mut self, signer: Signer) -> Self {
         self.signer = Some(signer);
+        self
+    }
+
+    /// The client that requests go through, instead of Loom's own: a [`reqwest::Client`] with whatever is set on it.
+    pub fn http_client(mut self, client: impl Into<HttpClient>) -> Self {
+        self.http_client = Some(client.into());
+        self
+    }
+
+    /// Whatever shall answer the requests.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.http_client = Some(HttpClient::Transport(std::sync::Arc::new(transport)));
+        self
+    }
+
+    /// How the endpoint is reached, all at once.
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// A PEM file with certificates of authorities to trust besides the system's: a company's own, for one.
+    pub fn verify(mut self, bundle: impl Into<std::path::PathBuf>) -> Self {
+        self.network.verify = Some(bundle.into());
+        self
+    }
+
+    /// The client's certificate and its key, as PEM files, for endpoints that want one (mTLS).
+    pub fn cert(mut self, cert: impl Into<std::path::PathBuf>, key: impl Into<std::path::PathBuf>) -> Self {
+        self.network.cert = Some(ClientCert::Pair(cert.into(), key.into()));
+        self
+    }
+
+    /// The lowest version of TLS that is spoken. Default 1.2.
+    pub fn min_tls_version(mut self, version: TlsVersion) -> Self {
+        self.network.min_tls_version = Some(version);
+        self
+    }
+
+    /// Takes any certificate from anyone: whoever is on the way can then read the key and the prompt. Each call has it
+    /// on its ledger.
+    pub fn dangerously_skip_verify(mut self) -> Self {
+        self.network.dangerously_skip_verify = true;
+        self
+    }
+
+    /// The proxy, such as [`Proxy::parse("http://user:password@proxy:3128")`](Proxy::parse), or [`Proxy::direct`] for
+    /// none. Default: the environment's.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.network.proxy = Some(proxy);
+        self
+    }
+
+    /// Gives a name an address, instead of asking the resolver. Repeatable.
+    pub fn resolve(mut self, host: impl Into<String>, address: std::net::IpAddr) -> Self {
+        self.network.resolve.push((host.into(), address));
+        self
+    }
+
+    /// Whether HTTP/2 is spoken with servers that offer it. Default true.
+    pub fn http2(mut self, allowed: bool) -> Self {
+        self.network.http2 = Some(allowed);
         self
     }
 
@@ -289,6 +362,8 @@ impl LlmSettings {
                 signer: self.signer.take(),
                 headers: std::mem::take(&mut self.headers),
                 query: std::mem::take(&mut self.query),
+                network: std::mem::take(&mut self.network),
+                http_client: self.http_client.take(),
                 timeout: Self::check_timeout(self.timeout.unwrap_or_default())?,
                 retries: Retries { max: self.max_retries.unwrap_or(Retries::default().max) },
             },

@@ -162,8 +162,6 @@ impl Auth {
                 .into_iter()
                 .chain(key.split_once(':').map(|(_, password)| password.to_owned()))
                 .collect(),
-            // As it stands in a URL.
-            Self::Query { .. } => vec![url::form_urlencoded::byte_serialize(key.as_bytes()).collect()],
             _ => Vec::new(),
         }
     }
