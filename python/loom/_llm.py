@@ -181,6 +181,10 @@ class UnifiedLLM(NativeLLM):
         strict: each leniency is an error instead of an entry in the ledger: ``BadResponseError`` for one in the answer,
             with the rule's name and what had arrived; the server's own refusal where Loom would have changed the
             request.
+        limits: what an answer may hold at most: ``event_bytes`` (16 MiB), ``body_bytes`` (64 MiB), ``tool_calls``
+            (512), ``json_depth`` (128), ``header_count`` (100), ``header_bytes`` (64 KiB).
+        parse_text: whether thinking (``<think>`` and its relatives) and tool calls that a server leaves in the text
+            are taken out of it. Default ``True``.
         verify: a PEM file with certificates of authorities to trust besides the system's.
         cert: the client's certificate and key: ``("client.pem", "client.key")``, or one PEM file with both.
         min_tls_version: ``"1.2"`` (default) or ``"1.3"``.
@@ -218,6 +222,8 @@ class UnifiedLLM(NativeLLM):
         auth: Any = None,
         sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
         strict: bool | None = None,
+        limits: Mapping[str, int] | None = None,
+        parse_text: bool | None = None,
         verify: str | os.PathLike[str] | bool | None = None,
         cert: str | os.PathLike[str] | tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
         min_tls_version: str | None = None,
@@ -264,6 +270,8 @@ class UnifiedLLM(NativeLLM):
             default_query=None if default_query is None else dict(default_query),
             extra_body=None if extra_body is None else dict(extra_body),
             strict=strict,
+            limits=None if limits is None else dict(limits),
+            parse_text=parse_text,
             params=params,
             auth=form,
             sign=sign,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use loom_wire::answer::{AnswerDecoder, End, Limits};
+use loom_wire::answer::{AnswerDecoder, End, Expected};
 use loom_wire::request::{self, Spelling};
 use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_error, json_answer};
 
@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries};
 use crate::model::adapt;
+use crate::model::habits::Habit;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::EventStream;
 use crate::model::path::{is_wrong_path, path_error};
@@ -30,7 +31,7 @@ const BYTES_PER_TOKEN: usize = 4;
 
 pub(crate) struct Call {
     llm: Arc<Inner>,
-    request: Request,
+    request: Arc<Request>,
     /// The model that this call names, instead of the LLM's.
     model: Option<String>,
     /// Headers and query parameters of this call.
@@ -58,6 +59,8 @@ struct Reading {
     attempts: u32,
     pass: Pass,
     has_token: bool,
+    /// What answers to such requests are like, as far as earlier ones have shown.
+    habit: Habit,
 }
 
 /// What was changed about the request on the way, for the ledger.
@@ -117,7 +120,7 @@ impl Call {
         let retries = llm.endpoint.retries;
         Self {
             llm,
-            request,
+            request: Arc::new(request),
             model,
             additions,
             clocks,
@@ -173,6 +176,7 @@ impl Call {
                 && let State::Reading(mut reading) = std::mem::replace(&mut self.state, State::Over)
             {
                 reading.settle(&mut self.decoded);
+                reading.habit.learn(reading.decoder.begins_thinking());
                 self.llm.record.ended(reading.so_far(&self.llm));
                 reading.answer.retire();
             }
@@ -213,8 +217,10 @@ impl Call {
         let mut first_path_error: Option<LlmError> = None;
         loop {
             attempts += 1;
+            // What a failed attempt brought stays until it is repeated: if it is not, it is delivered.
+            self.decoded.clear();
             let body = self.encode(&model, &spelling)?;
-            let mut error = match self.attempt(&base, body.clone(), changes, attempts).await {
+            let mut error = match self.attempt(&base, &model, body.clone(), changes, attempts).await {
                 Ok(reading) => {
                     // Only what has helped is remembered.
                     for lesson in new_lessons {
@@ -228,7 +234,11 @@ impl Call {
                 Err(error) => self.llm.endpoint.scrub(api_error::without_echo(error, &body)),
             };
             error.attempts = attempts;
-            self.decoded.clear();
+            // What TCP put into one segment must not decide: text of a stream that came with the error is delivered like
+            // text that came before it, and after that nothing is repeated.
+            if self.request.stream && self.decoded.iter().any(is_delta) {
+                return Err(explained(error, &self.asked(&model)));
+            }
             if let Some(original) = first_path_error.take() {
                 // The path that was tried has not helped.
                 changes.0.pop();
@@ -311,6 +321,7 @@ impl Call {
     async fn attempt(
         &mut self,
         base: &BaseUrl,
+        model: &str,
         body: Bytes,
         changes: &Changes,
         attempts: u32,
@@ -320,7 +331,14 @@ impl Call {
         let stream = self.request.stream;
         let url = base.join("chat/completions");
         let answer = self.llm.endpoint.post(url, body, stream, &self.additions, &self.clocks).await?;
-        let mut decoder = AnswerDecoder::new(Limits::default(), stream, answer.request_id.clone());
+        let habit = Habit::of(self.llm.endpoint.base_url().origin(), model, &self.request);
+        let mut decoder = AnswerDecoder::new(self.llm.reading.limits, stream, answer.request_id.clone())
+            .expecting(Expected {
+                request: Some(Arc::clone(&self.request)),
+                dialect: None,
+                begins_thinking: habit.begins_thinking(),
+                verbatim: !self.llm.reading.parse_text,
+            });
         for entry in changes.0.iter().chain(&answer.changes) {
             decoder.note(entry.clone());
         }
@@ -330,13 +348,17 @@ impl Call {
         if self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for) {
             decoder.expect_json();
         }
-        let mut reading = Box::new(Reading { answer, decoder, attempts, pass, has_token: false });
+        let mut reading = Box::new(Reading { answer, decoder, attempts, pass, has_token: false, habit });
         // Until something is there to deliver, a failure can still be repeated.
         while self.decoded.is_empty() && !reading.decoder.is_done() {
             reading.advance(&mut self.clocks, &mut self.decoded).await?;
         }
         Ok(reading)
     }
+}
+
+fn is_delta(event: &Event) -> bool {
+    matches!(event, Event::ContentDelta { .. } | Event::ReasoningDelta { .. } | Event::ToolCalls { .. })
 }
 
 /// Parameters that have a place of their own in the request go there; the call's model is returned.

@@ -14,6 +14,8 @@
 //! timeout = 120.0                            # or { connect = 5, first_token = 60, idle = 30, total = 600 }
 //! max_retries = 2
 //! strict = false
+//! limits = { body_bytes = 1000000 }          # event_bytes, body_bytes, tool_calls, json_depth, header_count, …
+//! parse_text = true                          # take thinking and tool calls out of the text
 //!
 //! [endpoints.gateway]
 //! base_url = "https://llm-gateway.example.internal/v1"
@@ -35,7 +37,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use loom_wire::LlmError;
+use loom_wire::{Limits, LlmError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -90,6 +92,8 @@ pub struct EndpointConfig {
     proxy: Option<Proxy>,
     resolve: BTreeMap<String, IpAddr>,
     http2: Option<bool>,
+    limits: Option<Limits>,
+    parse_text: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -330,6 +334,8 @@ impl EndpointConfig {
             requests_per_minute: self.requests_per_minute,
             tokens_per_minute: self.tokens_per_minute,
         });
+        settings.limits = settings.limits.or(self.limits);
+        settings.parse_text = settings.parse_text.or(self.parse_text);
         if let (None, Some(timeout)) = (settings.timeout, &self.timeout) {
             settings.timeout = Some(match timeout {
                 TimeoutConfig::Clocks(timeout) => *timeout,
