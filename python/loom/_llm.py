@@ -124,6 +124,10 @@ class UnifiedLLM(BaseLLM):
         strict: each leniency is an error instead of an entry in the ledger: ``BadResponseError`` for one in the answer,
             with the rule's name and what had arrived; the server's own refusal where Loom would have changed the
             request.
+        drop_params: leave out parameters that the endpoint refuses (``temperature``, ``seed``, …) instead of failing;
+            the ledger says which. Default False.
+        profile: what the endpoint takes and how it spells it, such as ``{"system": "first", "tools": "prompt"}``; it
+            wins over what Loom knows and learns. The fields are in docs/providers.md.
         **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
 
     Raises:
@@ -147,6 +151,8 @@ class UnifiedLLM(BaseLLM):
         auth: Any = None,
         sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
         strict: bool | None = None,
+        drop_params: bool | None = None,
+        profile: Mapping[str, Any] | None = None,
         **params: Any,
     ) -> None:
         for name, value in (("provider", provider), ("base_url", base_url), ("model", model)):
@@ -172,6 +178,8 @@ class UnifiedLLM(BaseLLM):
             default_query=None if default_query is None else dict(default_query),
             extra_body=None if extra_body is None else dict(extra_body),
             strict=strict,
+            drop_params=drop_params,
+            profile=None if profile is None else dict(profile),
             params=params,
             auth=form,
             sign=sign,
@@ -209,6 +217,12 @@ class UnifiedLLM(BaseLLM):
         """
         return self._native.explain()
 
+    @property
+    def server(self) -> str | None:
+        """The software that answers at the endpoint (``"vllm"``, ``"ollama"``, ``"litellm"``, …), as far as its answers
+        gave it away; None before the first answer, or where nothing does. Nothing is asked to find out."""
+        return self._native.server
+
     def stream(
         self,
         messages: Any,
@@ -222,7 +236,7 @@ class UnifiedLLM(BaseLLM):
         Leaving the loop early, ``aclose()`` or dropping it closes the connection.
 
         Args:
-            messages: a str, a ``Message``, a dict, or a list of those.
+            messages: a str, a ``Message``, a dict, or a list of those; or a list of texts and parts (``loom.Image``).
             tools: tools as dicts in OpenAI's form, or made by ``@loom.tool``.
             response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", …}``.
             tool_choice: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or OpenAI's dict.

@@ -34,8 +34,8 @@ impl Llm {
     #[new]
     #[pyo3(signature = (
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
-        default_headers = None, default_query = None, extra_body = None, strict = None, params = None, auth = None,
-        sign = None
+        default_headers = None, default_query = None, extra_body = None, strict = None, drop_params = None,
+        profile = None, params = None, auth = None, sign = None
     ))]
     fn new(
         py: Python<'_>,
@@ -49,6 +49,8 @@ impl Llm {
         default_query: Option<&Bound<'_, PyDict>>,
         extra_body: Option<&Bound<'_, PyDict>>,
         strict: Option<bool>,
+        drop_params: Option<bool>,
+        profile: Option<&Bound<'_, PyDict>>,
         params: Option<&Bound<'_, PyDict>>,
         auth: Option<&Bound<'_, PyAny>>,
         sign: Option<Py<PyAny>>,
@@ -100,6 +102,14 @@ impl Llm {
         if let Some(fields) = extra_body {
             settings = settings.extra_body(convert::from_py(fields.as_any(), "extra_body")?);
         }
+        if let Some(allowed) = drop_params {
+            settings = settings.drop_params(allowed);
+        }
+        if let Some(profile) = profile {
+            settings = settings.profile(convert::from_py(profile.as_any(), "profile").map_err(|error| {
+                errors::llm_error(py, loom::LlmError::config(error.value(py).to_string()))
+            })?);
+        }
         let llm = settings.build().map_err(|error| errors::llm_error(py, error))?;
         Ok(Self { llm, calls_python })
     }
@@ -131,6 +141,11 @@ impl Llm {
         let fields = convert::to_py(py, &explanation)?;
         fields.set_item("text", explanation.to_string())?;
         Ok(Some(fields))
+    }
+
+    #[getter]
+    fn server(&self) -> Option<&'static str> {
+        self.llm.server()
     }
 
     /// The events of a call; `deltas` says whether they are wanted as they come.

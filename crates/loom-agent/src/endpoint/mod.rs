@@ -10,10 +10,11 @@ mod failure;
 mod header;
 mod retry;
 mod secrets;
+pub(crate) mod server;
 mod sign;
 mod transport;
 
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -86,6 +87,8 @@ pub struct Endpoint {
     found: RwLock<Option<BaseUrl>>,
     /// The request of a call that was sent last.
     sent: Mutex<Option<Sent>>,
+    /// Which software answers there.
+    server: Arc<server::Seen>,
 }
 
 impl Endpoint {
@@ -117,6 +120,7 @@ impl Endpoint {
             &headers,
             &[query.as_slice(), &base.query()].concat(),
         );
+        let server = server::Seen::at(&base.origin());
         Ok(Self {
             base,
             credential,
@@ -132,6 +136,7 @@ impl Endpoint {
             fixed_path: false,
             found: RwLock::new(None),
             sent: Mutex::new(None),
+            server,
         })
     }
 
@@ -162,6 +167,12 @@ impl Endpoint {
     /// Whether a key is sent, be it in a header that the caller gave.
     pub fn has_key(&self) -> bool {
         self.has_key
+    }
+
+    /// The software that answers there, as far as its answers gave it away: `vllm`, `ollama`, `litellm`, … The names are those
+    /// of providers where there is one.
+    pub fn server(&self) -> Option<&'static str> {
+        self.server.name()
     }
 
     /// The base that requests go to now.
@@ -321,17 +332,16 @@ impl Endpoint {
                 url = redirected(&url, &response).map_err(|error| located(error, &shown))?;
                 continue;
             }
+            let is_success = response.status().is_success();
             let answer = Answer {
                 url: shown,
                 request_id: request_id(response.headers()),
                 changes: Vec::new(),
+                // A refusal shows more than an answer does.
+                unknown_server: (!is_success || self.server.is_open()).then(|| Arc::clone(&self.server)),
                 response,
             };
-            return if answer.response.status().is_success() {
-                Ok(answer)
-            } else {
-                Err(answer.refusal(clocks).await)
-            };
+            return if is_success { Ok(answer) } else { Err(answer.refusal(clocks).await) };
         }
         Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &visible(&url)))
     }
@@ -388,19 +398,25 @@ pub(crate) struct Answer {
     pub(crate) request_id: Option<String>,
     /// What was changed on the way, for the ledger.
     pub(crate) changes: Vec<LedgerEntry>,
+    /// Where what the beginning gives away is noted, until it was.
+    unknown_server: Option<Arc<server::Seen>>,
     response: Response,
 }
 
 impl Answer {
     /// More bytes, or `None` at a clean end.
     pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
-        clocks.wait(self.response.chunk()).await?.map_err(|error| {
+        let bytes = clocks.wait(self.response.chunk()).await?.map_err(|error| {
             let causes = failure::chain(&error);
             LlmError::new(
                 loom_wire::ErrorKind::StreamInterrupted,
                 format!("the connection broke before the answer was complete: {causes}"),
             )
-        })
+        })?;
+        if let (Some(bytes), Some(server)) = (&bytes, self.unknown_server.take()) {
+            server.look(self.response.headers(), bytes);
+        }
+        Ok(bytes)
     }
 
     /// Reads what stands behind a complete answer (the end of the framing), so that the connection can be used again. It

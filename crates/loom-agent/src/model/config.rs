@@ -14,6 +14,8 @@
 //! timeout = 120.0                            # or { connect = 5, first_token = 60, idle = 30, total = 600 }
 //! max_retries = 2
 //! strict = false
+//! drop_params = true                         # leave out what the endpoint refuses; default false
+//! profile = { system = "first" }             # what the endpoint takes; see docs/providers.md
 //!
 //! [endpoints.gateway]
 //! base_url = "https://llm-gateway.example.internal/v1"
@@ -29,7 +31,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use loom_wire::LlmError;
+use loom_wire::{LlmError, Profile};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -70,6 +72,8 @@ pub struct EndpointConfig {
     timeout: Option<TimeoutConfig>,
     max_retries: Option<u32>,
     strict: Option<bool>,
+    drop_params: Option<bool>,
+    profile: Profile,
 }
 
 #[derive(Clone, Deserialize)]
@@ -268,6 +272,7 @@ impl EndpointConfig {
         fill(&mut settings.model, &self.model);
         settings.max_retries = settings.max_retries.or(self.max_retries);
         settings.strict = settings.strict.or(self.strict);
+        settings.drop_params = settings.drop_params.or(self.drop_params);
         if let (None, Some(timeout)) = (settings.timeout, &self.timeout) {
             settings.timeout = Some(match timeout {
                 TimeoutConfig::Clocks(timeout) => *timeout,
@@ -288,11 +293,15 @@ impl EndpointConfig {
         settings.headers.splice(0..0, own);
         settings.query.splice(0..0, query);
         for (target, source) in
-            [(&mut settings.params, &self.params), (&mut settings.extra_body, &extra_body)]
+            [(&mut settings.asked.params, &self.params), (&mut settings.asked.extra_body, &extra_body)]
         {
             for (name, value) in source {
                 target.entry(name.clone()).or_insert_with(|| value.clone());
             }
+        }
+        if at_its_address {
+            let given = std::mem::replace(&mut settings.asked.profile, self.profile.clone());
+            settings.asked.profile.overlay(&given);
         }
         Ok(self.provider.clone().unwrap_or_else(|| {
             if settings.base_url.is_some() { super::provider::CUSTOM.to_owned() } else { "openai".to_owned() }
@@ -366,7 +375,7 @@ mod tests {
         let mut settings = LlmSettings::default().temperature(0.9).header("X-A", "code");
         assert_eq!(office.fill(&mut settings).unwrap(), "custom");
         assert_eq!(settings.base_url.as_deref(), Some("http://office/v1"));
-        assert_eq!(settings.params.get("temperature"), Some(&0.9.into()));
+        assert_eq!(settings.asked.params.get("temperature"), Some(&0.9.into()));
         assert_eq!(settings.timeout.unwrap().total.unwrap().as_secs(), 9);
         assert_eq!(settings.headers.last().unwrap().1.as_deref(), Some("code"));
         assert!(settings.api_key.is_some());
