@@ -17,6 +17,7 @@ from ._agent import Agent, agent
 from ._ledger import LedgerEntry
 from ._llm import BaseLLM, UnifiedLLM, preset
 from ._loom import Completion, Message, ToolCall, Usage, __version__, ledger_rules, providers
+from ._parts import Audio, File, Image
 from ._pool import Pool, PoolMember
 from ._timeout import Timeout
 from ._tools import Tool, tool
@@ -24,8 +25,11 @@ from .errors import *  # noqa: F403
 
 __all__ = [
     "Agent",
+    "Audio",
     "BaseLLM",
     "Completion",
+    "File",
+    "Image",
     "LedgerEntry",
     "Message",
     "Pool",
@@ -53,8 +57,8 @@ def register_provider(name: str, **fields: Any) -> None:
     Args:
         name: what users write as ``llm=``.
         **fields: ``base_url``, ``key_env`` and ``base_url_env`` (lists of variables), ``default_model``, ``aliases``,
-            ``local`` (needs no key), ``auth`` (``"bearer"`` or ``{"header": "api-key"}``), ``max_tokens_field``,
-            ``stream_usage``, ``title``, ``docs``.
+            ``local`` (needs no key), ``auth`` (``"bearer"`` or ``{"header": "api-key"}``), ``profile`` (what it takes,
+            as a dict), ``title``, ``docs``.
 
     Raises:
         ConfigurationError: the name is empty or the base URL cannot be read.

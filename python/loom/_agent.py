@@ -77,7 +77,9 @@ class Agent:
         """Runs to the answer.
 
         Args:
-            message: what the user says, or a whole conversation as a list of messages. It is not changed.
+            message: what the user says: a text, or a list of texts and parts
+                (``["What is this?", loom.Image("cat.png")]``); or a whole conversation as a list of messages. It is
+                not changed.
 
         Returns:
             The answer, with ``content``, ``usage`` (of the whole run), ``finish_reason`` and ``reasoning``.

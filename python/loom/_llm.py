@@ -125,7 +125,7 @@ class NativeLLM(BaseLLM):
         Leaving the loop early, ``aclose()`` or dropping it closes the connection.
 
         Args:
-            messages: a str, a ``Message``, a dict, or a list of those.
+            messages: a str, a ``Message``, a dict, or a list of those; or a list of texts and parts (``loom.Image``).
             tools: tools as dicts in OpenAI's form, or made by ``@loom.tool``.
             response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", …}``.
             tool_choice: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or OpenAI's dict.
@@ -181,6 +181,10 @@ class UnifiedLLM(NativeLLM):
         strict: each leniency is an error instead of an entry in the ledger: ``BadResponseError`` for one in the answer,
             with the rule's name and what had arrived; the server's own refusal where Loom would have changed the
             request.
+        drop_params: leave out parameters that the endpoint refuses (``temperature``, ``seed``, …) instead of failing;
+            the ledger says which. Default False.
+        profile: what the endpoint takes and how it spells it, such as ``{"system": "first", "tools": "prompt"}``; it
+            wins over what Loom knows and learns. The fields are in docs/providers.md.
         limits: what an answer may hold at most: ``event_bytes`` (16 MiB), ``body_bytes`` (64 MiB), ``tool_calls``
             (512), ``json_depth`` (128), ``header_count`` (100), ``header_bytes`` (64 KiB).
         parse_text: whether thinking (``<think>`` and its relatives) and tool calls that a server leaves in the text
@@ -222,6 +226,8 @@ class UnifiedLLM(NativeLLM):
         auth: Any = None,
         sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
         strict: bool | None = None,
+        drop_params: bool | None = None,
+        profile: Mapping[str, Any] | None = None,
         limits: Mapping[str, int] | None = None,
         parse_text: bool | None = None,
         verify: str | os.PathLike[str] | bool | None = None,
@@ -270,6 +276,8 @@ class UnifiedLLM(NativeLLM):
             default_query=None if default_query is None else dict(default_query),
             extra_body=None if extra_body is None else dict(extra_body),
             strict=strict,
+            drop_params=drop_params,
+            profile=None if profile is None else dict(profile),
             limits=None if limits is None else dict(limits),
             parse_text=parse_text,
             params=params,
@@ -313,6 +321,12 @@ class UnifiedLLM(NativeLLM):
             words. Where calls overlap, it is the one that was sent last.
         """
         return self._native.explain()
+
+    @property
+    def server(self) -> str | None:
+        """The software that answers at the endpoint (``"vllm"``, ``"ollama"``, ``"litellm"``, …), as far as its answers
+        gave it away; None before the first answer, or where nothing does. Nothing is asked to find out."""
+        return self._native.server
 
     async def models(self) -> list[str]:
         """The ids of the models that the endpoint serves."""

@@ -68,7 +68,8 @@ class Message:
 
     Args:
         role: ``"system"``, ``"developer"``, ``"user"``, ``"assistant"`` or ``"tool"``.
-        content: a text, or a list of parts in OpenAI's form.
+        content: a text, or a list of texts and parts: ``loom.Image``, ``loom.Audio``, ``loom.File``, or dicts in
+            OpenAI's form.
         name: the speaker's name.
         tool_calls: for an assistant: the calls it made, as ``ToolCall`` or dicts.
         tool_call_id: for a tool: the call this answers.
@@ -262,6 +263,8 @@ class Llm:
         limits: dict[str, int] | None = None,
         parse_text: bool | None = None,
         strict: bool | None = None,
+        drop_params: bool | None = None,
+        profile: dict[str, Any] | None = None,
         params: dict[str, Any] | None = None,
         auth: Any = None,
         sign: Any = None,
@@ -287,6 +290,8 @@ class Llm:
     def base_url(self) -> str: ...
     @property
     def provider(self) -> str: ...
+    @property
+    def server(self) -> str | None: ...
     @property
     def ledger(self) -> list[LedgerEntry]: ...
     def explain(self) -> dict[str, Any] | None: ...

@@ -159,6 +159,7 @@ def fill(text: str, server: MockServer, other: MockServer) -> str:
 
 def llm_of(settings: dict[str, Any], server: MockServer, other: MockServer) -> Any:
     known = {"provider", "model", "api_key", "base_url", "max_retries", "timeout", "headers", "query", "extra_body"}
+    known |= {"drop_params", "profile"}
     known.add("strict")
     known |= {"limits", "parse_text"}
     unknown = settings.keys() - known
@@ -181,7 +182,7 @@ def messages_of(request: dict[str, Any], last: Any) -> list[Any]:
             call = last.tool_calls[message["tool_call_id"]["$call"]]
             messages.append({**message, "tool_call_id": call.id})
         else:
-            messages.append(message)
+            messages.append(json.loads(json.dumps(message).replace("{corpus}", CORPUS.as_posix())))
     return messages
 
 

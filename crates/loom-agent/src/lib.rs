@@ -26,7 +26,7 @@ pub use endpoint::{Explanation, Timeout};
 pub use loom_wire::sse;
 pub use loom_wire::{
     Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, Limits, LlmError, Message,
-    Request, Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
+    Profile, Request, Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage, part, profile,
 };
 pub use model::config::Config;
 pub use model::pool::{Pool, PoolMember};

@@ -60,6 +60,15 @@ pub(crate) struct RunArgs {
     /// Show the model's thinking on stderr even if that is no terminal
     #[arg(long)]
     pub(crate) reasoning: bool,
+    /// An image beside the question: a file, or a URL that the server loads; repeatable
+    #[arg(long, value_name = "FILE", help_heading = ANSWER)]
+    pub(crate) image: Vec<String>,
+    /// Audio beside the question; repeatable
+    #[arg(long, value_name = "FILE", help_heading = ANSWER)]
+    pub(crate) audio: Vec<String>,
+    /// A file beside the question, such as a PDF; repeatable
+    #[arg(long, value_name = "FILE", help_heading = ANSWER)]
+    pub(crate) file: Vec<String>,
     /// Say on stderr what was sent where, as a curl command without the key, and what had to be bridged; with --json, as
     /// the field "explain" of the last line
     #[arg(long)]
@@ -207,4 +216,7 @@ pub(crate) struct Options {
     /// text; repeatable
     #[arg(long, value_name = "KEY=JSON", help_heading = ANSWER)]
     pub(crate) param: Vec<String>,
+    /// Leave out parameters that the endpoint refuses, such as temperature, instead of failing
+    #[arg(long, help_heading = ANSWER)]
+    pub(crate) drop_params: bool,
 }

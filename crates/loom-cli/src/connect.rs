@@ -156,6 +156,9 @@ impl Connection {
             let (name, value) = param_pair(param)?;
             settings = settings.param(name, value);
         }
+        if options.drop_params {
+            settings = settings.drop_params(true);
+        }
         connection.settings = settings;
         Ok(connection)
     }

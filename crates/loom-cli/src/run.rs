@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use loom::{Agent, AgentEvent, AgentStream, Explanation, UnifiedLlm};
+use loom::{Agent, AgentEvent, AgentStream, Explanation, Message, UnifiedLlm, part};
 use tokio::runtime::Runtime;
 
 use crate::answer::AnswerView;
@@ -16,7 +16,7 @@ use crate::screen::{Screen, harmless};
 
 /// Runs the command.
 pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
-    let question = question(args.question, screen)?;
+    let question = with_parts(question(args.question, screen)?, &args.image, &args.audio, &args.file);
     let connection = Connection::new(args.options, &process_env)?;
     let (llm, unified) = connection.open()?;
     let agent = agent(&connection, llm)?;
@@ -107,6 +107,18 @@ async fn print_events(
         screen.out(&format!("{line}\n"))?;
     }
     Ok(())
+}
+
+/// The question with what stands beside it.
+fn with_parts(question: String, images: &[String], audio: &[String], files: &[String]) -> Message {
+    if images.is_empty() && audio.is_empty() && files.is_empty() {
+        return Message::user(question);
+    }
+    let mut parts = vec![part::text(question)];
+    parts.extend(images.iter().map(|source| part::image(source.as_str())));
+    parts.extend(audio.iter().map(|source| part::audio(source.as_str())));
+    parts.extend(files.iter().map(|source| part::file(source.as_str())));
+    Message::user(parts)
 }
 
 /// The question, from the argument or from stdin.

@@ -78,11 +78,25 @@ pub(crate) fn messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<loom::Messa
     }
     let wrong = |_| {
         PyTypeError::new_err(format!(
-            "messages are a str, a Message, a dict with role and content, or a list of those, not {}",
+            "messages are a str, a Message, a dict with role and content, or a list of those or of parts, not {}",
             value.get_type().name().map_or_else(|_| "this".to_owned(), |name| name.to_string())
         ))
     };
-    value.try_iter().map_err(wrong)?.map(|item| message(&item?)).collect()
+    let items: Vec<Bound<'_, PyAny>> = value.try_iter().map_err(wrong)?.collect::<PyResult<_>>()?;
+    if items.iter().any(is_part) {
+        // A text and an image are one message, not two.
+        let parts: Vec<Value> =
+            items.iter().map(|item| from_py(item, "a part of the message")).collect::<PyResult<_>>()?;
+        return Ok(vec![Arc::new(loom::Message::user(loom::Content::Parts(parts)))]);
+    }
+    items.iter().map(message).collect()
+}
+
+/// A dict with a type and without a role: `loom.Image(…)`, `{"type": "image_url", …}`.
+fn is_part(value: &Bound<'_, PyAny>) -> bool {
+    value.cast::<PyDict>().is_ok_and(|dict| {
+        dict.contains("type").unwrap_or_default() && !dict.contains("role").unwrap_or_default()
+    })
 }
 
 fn message(value: &Bound<'_, PyAny>) -> PyResult<Arc<loom::Message>> {

@@ -42,7 +42,7 @@ impl Llm {
     #[pyo3(signature = (
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
         default_headers = None, default_query = None, extra_body = None, limits = None, parse_text = None, strict = None,
-        params = None, auth = None, sign = None, network = None, http_client = None, max_concurrency = None, requests_per_minute = None,
+        drop_params = None, profile = None, params = None, auth = None, sign = None, network = None, http_client = None, max_concurrency = None, requests_per_minute = None,
         tokens_per_minute = None
     ))]
     fn new(
@@ -59,6 +59,8 @@ impl Llm {
         limits: Option<&Bound<'_, PyDict>>,
         parse_text: Option<bool>,
         strict: Option<bool>,
+        drop_params: Option<bool>,
+        profile: Option<&Bound<'_, PyDict>>,
         params: Option<&Bound<'_, PyDict>>,
         auth: Option<&Bound<'_, PyAny>>,
         sign: Option<Py<PyAny>>,
@@ -133,6 +135,14 @@ impl Llm {
         }
         if let Some(fields) = extra_body {
             settings = settings.extra_body(convert::from_py(fields.as_any(), "extra_body")?);
+        }
+        if let Some(allowed) = drop_params {
+            settings = settings.drop_params(allowed);
+        }
+        if let Some(profile) = profile {
+            settings = settings.profile(convert::from_py(profile.as_any(), "profile").map_err(|error| {
+                errors::llm_error(py, loom::LlmError::config(error.value(py).to_string()))
+            })?);
         }
         if let Some(pool) = settings.pool().transpose() {
             return Self::of_pool(py, pool, calls_python);
@@ -218,6 +228,11 @@ impl Llm {
         let fields = convert::to_py(py, &explanation)?;
         fields.set_item("text", explanation.to_string())?;
         Ok(Some(fields))
+    }
+
+    #[getter]
+    fn server(&self) -> Option<&'static str> {
+        self.unified().ok()?.server()
     }
 
     /// The events of a call; `deltas` says whether they are wanted as they come.

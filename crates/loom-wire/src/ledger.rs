@@ -92,6 +92,10 @@ rules! {
     RequestAdapted = "request_adapted" in "request",
     /// The path that answered differs from the base URL as given.
     PathAdapted = "path_adapted" in "request.url",
+    /// A parameter that has no meaning in this request was not sent.
+    ParameterLeftOut = "parameter_left_out" in "request",
+    /// The conversation was put in order: each call has one result, directly after it.
+    HistoryMended = "history_mended" in "request.messages",
     /// The endpoint refused the key: another one was used, or a new one asked for.
     KeyReplaced = "key_replaced" in "request.key",
     /// A member of a pool failed, and another was asked.

@@ -5,6 +5,8 @@
 //! | module | owns |
 //! |---|---|
 //! | [`message`], [`tool`], [`request`] | what is said, and its strict encoding |
+//! | [`part`] | images, audio and files within a message |
+//! | [`profile`] | what an endpoint takes and how it spells it |
 //! | [`sse`] | bytes → events of a stream |
 //! | [`chunk`] | one typed, lenient pass over a chunk or a whole answer |
 //! | [`fold`] | chunks → [`Event`]s |
@@ -32,6 +34,8 @@ mod lenient;
 pub mod limits;
 pub mod message;
 pub mod models;
+pub mod part;
+pub mod profile;
 pub mod request;
 pub mod sse;
 pub mod text;
@@ -45,5 +49,6 @@ pub use event::{Completion, Event, Finish, FinishReason, Usage};
 pub use ledger::{LedgerEntry, Rule};
 pub use limits::Limits;
 pub use message::{Content, Message, Role};
+pub use profile::Profile;
 pub use request::{Request, ToolChoice};
 pub use tool::{ToolCall, ToolSpec};

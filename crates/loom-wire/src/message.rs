@@ -49,7 +49,7 @@ impl Role {
 pub enum Content {
     /// Text.
     Text(String),
-    /// Parts (`{"type": "text" | "image_url" | …}`), sent as they are.
+    /// Parts: OpenAI's (`{"type": "text" | "image_url" | …}`), those of [`crate::part`], and bare texts.
     Parts(Vec<Value>),
 }
 
@@ -58,7 +58,9 @@ impl Content {
     pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
-            Self::Parts(parts) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
+            Self::Parts(parts) => {
+                parts.iter().filter_map(|part| part.as_str().or_else(|| part.get("text")?.as_str())).collect()
+            }
         }
     }
 }
@@ -66,6 +68,12 @@ impl Content {
 impl From<String> for Content {
     fn from(text: String) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<Vec<Value>> for Content {
+    fn from(parts: Vec<Value>) -> Self {
+        Self::Parts(parts)
     }
 }
 

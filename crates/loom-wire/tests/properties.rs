@@ -292,7 +292,7 @@ proptest! {
         messages.push(called);
         let mut asked = Request::new(messages);
         asked.params.insert("stop".to_owned(), stop);
-        let bytes = request::encode(&asked, "m", &request::Spelling::default()).unwrap();
+        let bytes = request::encode(&asked, "m", &loom_wire::Profile::default()).unwrap().body;
         let sent: Value = serde_json::from_slice(&bytes).unwrap();
         let call = &sent["messages"][texts.len()]["tool_calls"][0]["function"]["arguments"];
         prop_assert!(serde_json::from_str::<serde_json::Map<String, Value>>(call.as_str().unwrap()).is_ok());

@@ -16,13 +16,14 @@ mod plain;
 mod proxy;
 mod retry;
 mod secrets;
+pub(crate) mod server;
 mod sign;
 mod throttle;
 mod tls;
 mod transport;
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -104,6 +105,8 @@ pub struct Endpoint {
     found: RwLock<Option<BaseUrl>>,
     /// The request of a call that was sent last.
     sent: Mutex<Option<Sent>>,
+    /// Which software answers there.
+    server: Arc<server::Seen>,
 }
 
 impl Endpoint {
@@ -120,6 +123,7 @@ impl Endpoint {
         let mut keys = credential.secrets();
         keys.extend(network.proxy.iter().flat_map(Proxy::secrets));
         let secrets = secrets::Secrets::new(keys, &headers, &[query.as_slice(), &base.query()].concat());
+        let server = server::Seen::at(&base.origin());
         Ok(Self {
             base,
             credential,
@@ -135,6 +139,7 @@ impl Endpoint {
             throttle: Throttle::new(RateLimits::default()),
             found: RwLock::new(None),
             sent: Mutex::new(None),
+            server,
         })
     }
 
@@ -165,6 +170,12 @@ impl Endpoint {
     /// Whether a key is sent, be it in a header that the caller gave.
     pub fn has_key(&self) -> bool {
         self.has_key
+    }
+
+    /// The software that answers there, as far as its answers gave it away: `vllm`, `ollama`, `litellm`, … The names are those
+    /// of providers where there is one.
+    pub fn server(&self) -> Option<&'static str> {
+        self.server.name()
     }
 
     /// The base that requests go to now.
@@ -318,17 +329,16 @@ impl Endpoint {
                 continue;
             }
             self.throttle.observe(response.headers());
+            let is_success = response.status().is_success();
             let answer = Answer {
                 url: shown,
                 request_id: request_id(response.headers()),
                 changes: Vec::new(),
+                // A refusal shows more than an answer does.
+                unknown_server: (!is_success || self.server.is_open()).then(|| Arc::clone(&self.server)),
                 response,
             };
-            return if answer.response.status().is_success() {
-                Ok(answer)
-            } else {
-                Err(answer.refusal(clocks).await)
-            };
+            return if is_success { Ok(answer) } else { Err(answer.refusal(clocks).await) };
         }
         Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &self.exit.shown(&url)))
     }
@@ -419,19 +429,25 @@ pub(crate) struct Answer {
     pub(crate) request_id: Option<String>,
     /// What was changed on the way, for the ledger.
     pub(crate) changes: Vec<LedgerEntry>,
+    /// Where what the beginning gives away is noted, until it was.
+    unknown_server: Option<Arc<server::Seen>>,
     response: Response,
 }
 
 impl Answer {
     /// More bytes, or `None` at a clean end.
     pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
-        clocks.wait(self.response.chunk()).await?.map_err(|error| {
+        let bytes = clocks.wait(self.response.chunk()).await?.map_err(|error| {
             let causes = failure::chain(&error);
             LlmError::new(
                 loom_wire::ErrorKind::StreamInterrupted,
                 format!("the connection broke before the answer was complete: {causes}"),
             )
-        })
+        })?;
+        if let (Some(bytes), Some(server)) = (&bytes, self.unknown_server.take()) {
+            server.look(self.response.headers(), bytes);
+        }
+        Ok(bytes)
     }
 
     /// Reads what stands behind a complete answer (the end of the framing), so that the connection can be used again. It

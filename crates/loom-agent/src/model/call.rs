@@ -9,16 +9,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use loom_wire::answer::{AnswerDecoder, End, Expected};
-use loom_wire::request::{self, Spelling};
+use loom_wire::request::{Encoded, Notes};
 use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_error, json_answer};
 
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries};
-use crate::model::adapt;
 use crate::model::habits::Habit;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::EventStream;
+use crate::model::media;
 use crate::model::path::{is_wrong_path, path_error};
 use crate::model::record::LastCall;
 use crate::model::unified::Inner;
@@ -54,6 +54,8 @@ enum State {
 
 /// An answer under way.
 struct Reading {
+    /// What is answered, to tell a server's own words from what it quotes.
+    sent: Bytes,
     answer: Answer,
     decoder: AnswerDecoder,
     attempts: u32,
@@ -63,22 +65,27 @@ struct Reading {
     habit: Habit,
 }
 
-/// What was changed about the request on the way, for the ledger.
+/// What was changed before an answer came, for the ledger.
 #[derive(Default)]
-struct Changes(Vec<LedgerEntry>);
+struct Changes {
+    /// About the request that was sent last.
+    request: Vec<LedgerEntry>,
+    /// The path, the model.
+    way: Vec<LedgerEntry>,
+}
 
 impl Changes {
-    fn lesson(&mut self, lesson: adapt::Lesson) {
-        self.0.push(LedgerEntry::new(Rule::RequestAdapted, lesson.describe()));
+    fn request(&mut self, notes: Notes) {
+        self.request = notes.0.into_iter().map(|note| LedgerEntry::new(note.rule, note.detail)).collect();
     }
 
     fn path(&mut self, given: &BaseUrl, used: &BaseUrl) {
-        self.0.push(LedgerEntry::new(Rule::PathAdapted, format!("{used} answers, {given} does not")));
+        self.way.push(LedgerEntry::new(Rule::PathAdapted, format!("{used} answers, {given} does not")));
     }
 
     /// Adds them to an error that does not know of them.
     fn noted_on(self, mut error: LlmError) -> LlmError {
-        for entry in self.0 {
+        for entry in self.request.into_iter().chain(self.way) {
             if !error.ledger.iter().any(|known| known.says_the_same(&entry)) {
                 error.ledger.push(entry);
             }
@@ -99,9 +106,9 @@ impl Drop for Call {
 impl Call {
     pub(crate) fn new(llm: Arc<Inner>, mut request: Request) -> Self {
         // The LLM's own settings are the defaults of each call.
-        let mut params = llm.params.clone();
+        let mut params = llm.asked.params.clone();
         params.append(&mut request.params);
-        let mut extra_body = llm.extra_body.clone();
+        let mut extra_body = llm.asked.extra_body.clone();
         extra_body.append(&mut request.extra_body);
         let mut state = State::Fresh;
         let model = take_out(&mut params, &mut request).unwrap_or_else(|error| {
@@ -165,7 +172,7 @@ impl Call {
                 }
             };
             if let Err(error) = result {
-                let error = self.judged(error);
+                let error = self.llm.endpoint.scrub(error);
                 self.llm.record.ended(LastCall {
                     attempts: error.attempts,
                     request_id: error.request_id.clone(),
@@ -187,27 +194,14 @@ impl Call {
         }
     }
 
-    /// An error of an answer under way, as it is told: by the server's own words, and without the key.
-    fn judged(&self, error: LlmError) -> LlmError {
-        let model = self.model.clone().or_else(|| self.llm.known_model()).unwrap_or_default();
-        let sent = self.encode(&model, &self.llm.spelling()).unwrap_or_default();
-        self.llm.endpoint.scrub(api_error::without_echo(error, &sent))
-    }
-
     /// Sends the request, again where that may help, until the first payload has arrived.
     async fn open(&mut self, changes: &mut Changes) -> Result<Box<Reading>, LlmError> {
+        media::load(&mut Arc::make_mut(&mut self.request).messages).await?;
         let mut model = match &self.model {
             Some(name) => name.clone(),
             None => self.llm.resolve_model(&self.clocks).await?,
         };
-        let origin = self.llm.endpoint.base_url().origin();
-        let mut spelling = self.llm.spelling();
-        for lesson in adapt::learnt(&origin, &model).into_iter().filter(|_| !self.llm.strict) {
-            if lesson.apply(&mut spelling) {
-                changes.lesson(lesson);
-            }
-        }
-        let mut new_lessons = Vec::new();
+        let mut adaptation = self.llm.adaptation(&model);
         let given = self.llm.endpoint.base_url();
         let mut base = self.llm.endpoint.current_base();
         if base != *given {
@@ -219,13 +213,13 @@ impl Call {
             attempts += 1;
             // What a failed attempt brought stays until it is repeated: if it is not, it is delivered.
             self.decoded.clear();
-            let body = self.encode(&model, &spelling)?;
-            let mut error = match self.attempt(&base, &model, body.clone(), changes, attempts).await {
+            let Encoded { body, stream, notes } = adaptation.encode(&self.request)?;
+            let body = Bytes::from(body);
+            changes.request(notes);
+            let mut error = match self.attempt(&base, &model, body.clone(), stream, changes, attempts).await {
                 Ok(reading) => {
                     // Only what has helped is remembered.
-                    for lesson in new_lessons {
-                        adapt::keep(&origin, &model, lesson);
-                    }
+                    adaptation.keep();
                     if first_path_error.is_some() {
                         self.llm.endpoint.remember(base);
                     }
@@ -241,24 +235,12 @@ impl Call {
             }
             if let Some(original) = first_path_error.take() {
                 // The path that was tried has not helped.
-                changes.0.pop();
+                changes.way.pop();
                 return Err(path_error(original, &base, &error));
             }
-            if let Some(lesson) = adapt::lesson(&error).filter(|_| self.llm.strict) {
-                error.hint = Some(format!(
-                    "strict=True sends the request as it is; without it, Loom asks again: {}",
-                    lesson.describe()
-                ));
-                return Err(error);
-            }
-            if let Some(lesson) = adapt::lesson(&error)
-                && new_lessons.len() < adapt::MAX_LESSONS
-                && lesson.apply(&mut spelling)
-            {
+            if adaptation.cure(&mut error, &self.request, &body) {
                 // Not the refusal itself: servers quote the prompt.
-                tracing::info!(target: "loom", "{}", lesson.describe());
-                changes.lesson(lesson);
-                new_lessons.push(lesson);
+                tracing::info!(target: "loom", "sending a corrected request");
                 continue;
             }
             if let Some(other) = self.llm.endpoint.alternative().filter(|_| is_wrong_path(&error)) {
@@ -284,10 +266,11 @@ impl Call {
                         return Err(error);
                     }
                 };
-                changes.0.push(LedgerEntry::new(
+                changes.way.push(LedgerEntry::new(
                     Rule::RequestAdapted,
                     format!("the model {served:?} instead of {model:?}"),
                 ));
+                adaptation = self.llm.adaptation(&served);
                 model = served;
                 continue;
             }
@@ -312,23 +295,18 @@ impl Call {
         Asked { llm: &self.llm, model, request: Some(&self.request) }
     }
 
-    fn encode(&self, model: &str, spelling: &Spelling) -> Result<Bytes, LlmError> {
-        request::encode(&self.request, model, spelling)
-            .map(Bytes::from)
-            .map_err(|error| LlmError::config(format!("the request cannot be written as JSON: {error}")))
-    }
-
     async fn attempt(
         &mut self,
         base: &BaseUrl,
         model: &str,
         body: Bytes,
+        stream: bool,
         changes: &Changes,
         attempts: u32,
     ) -> Result<Box<Reading>, LlmError> {
         let pass = self.llm.endpoint.throttle.enter(body.len() / BYTES_PER_TOKEN, &self.clocks).await?;
         self.clocks.request_sent();
-        let stream = self.request.stream;
+        let sent = body.clone();
         let url = base.join("chat/completions");
         let answer = self.llm.endpoint.post(url, body, stream, &self.additions, &self.clocks).await?;
         let habit = Habit::of(self.llm.endpoint.base_url().origin(), model, &self.request);
@@ -339,7 +317,7 @@ impl Call {
                 begins_thinking: habit.begins_thinking(),
                 verbatim: !self.llm.reading.parse_text,
             });
-        for entry in changes.0.iter().chain(&answer.changes) {
+        for entry in changes.request.iter().chain(&changes.way).chain(&answer.changes) {
             decoder.note(entry.clone());
         }
         if self.llm.strict {
@@ -348,7 +326,8 @@ impl Call {
         if self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for) {
             decoder.expect_json();
         }
-        let mut reading = Box::new(Reading { answer, decoder, attempts, pass, has_token: false, habit });
+        let mut reading =
+            Box::new(Reading { sent, answer, decoder, attempts, pass, has_token: false, habit });
         // Until something is there to deliver, a failure can still be repeated.
         while self.decoded.is_empty() && !reading.decoder.is_done() {
             reading.advance(&mut self.clocks, &mut self.decoded).await?;
@@ -426,7 +405,8 @@ impl Reading {
             Ok(None) => self.decoder.end(End::Clean, out),
             Err(error) => self.decoder.end(End::Broken(error), out),
         };
-        result.map_err(|mut error| {
+        result.map_err(|error| {
+            let mut error = api_error::without_echo(error, &self.sent);
             error.url.get_or_insert_with(|| self.answer.url.clone());
             error.attempts = self.attempts;
             error

@@ -16,6 +16,8 @@
 //! strict = false
 //! limits = { body_bytes = 1000000 }          # event_bytes, body_bytes, tool_calls, json_depth, header_count, …
 //! parse_text = true                          # take thinking and tool calls out of the text
+//! drop_params = true                         # leave out what the endpoint refuses; default false
+//! profile = { system = "first" }             # what the endpoint takes; see docs/providers.md
 //!
 //! [endpoints.gateway]
 //! base_url = "https://llm-gateway.example.internal/v1"
@@ -37,7 +39,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use loom_wire::{Limits, LlmError};
+use loom_wire::{Limits, LlmError, Profile};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -94,6 +96,8 @@ pub struct EndpointConfig {
     http2: Option<bool>,
     limits: Option<Limits>,
     parse_text: Option<bool>,
+    drop_params: Option<bool>,
+    profile: Profile,
 }
 
 #[derive(Clone, Deserialize)]
@@ -336,6 +340,7 @@ impl EndpointConfig {
         });
         settings.limits = settings.limits.or(self.limits);
         settings.parse_text = settings.parse_text.or(self.parse_text);
+        settings.drop_params = settings.drop_params.or(self.drop_params);
         if let (None, Some(timeout)) = (settings.timeout, &self.timeout) {
             settings.timeout = Some(match timeout {
                 TimeoutConfig::Clocks(timeout) => *timeout,
@@ -356,11 +361,15 @@ impl EndpointConfig {
         settings.headers.splice(0..0, own);
         settings.query.splice(0..0, query);
         for (target, source) in
-            [(&mut settings.params, &self.params), (&mut settings.extra_body, &extra_body)]
+            [(&mut settings.asked.params, &self.params), (&mut settings.asked.extra_body, &extra_body)]
         {
             for (name, value) in source {
                 target.entry(name.clone()).or_insert_with(|| value.clone());
             }
+        }
+        if at_its_address {
+            let given = std::mem::replace(&mut settings.asked.profile, self.profile.clone());
+            settings.asked.profile.overlay(&given);
         }
         Ok(self.provider.clone().unwrap_or_else(|| {
             if settings.base_url.is_some() { super::provider::CUSTOM.to_owned() } else { "openai".to_owned() }
@@ -434,7 +443,7 @@ mod tests {
         let mut settings = LlmSettings::default().temperature(0.9).header("X-A", "code");
         assert_eq!(office.fill(&mut settings).unwrap(), "custom");
         assert_eq!(settings.base_url.as_deref(), Some("http://office/v1"));
-        assert_eq!(settings.params.get("temperature"), Some(&0.9.into()));
+        assert_eq!(settings.asked.params.get("temperature"), Some(&0.9.into()));
         assert_eq!(settings.timeout.unwrap().total.unwrap().as_secs(), 9);
         assert_eq!(settings.headers.last().unwrap().1.as_deref(), Some("code"));
         assert!(settings.api_key.is_some());

@@ -20,7 +20,8 @@ enum Fact {
     Status(u16),
     /// Stands in the server's sentence, in lower case.
     Says(&'static str),
-    /// This kind of server answers there, by the provider's name: as the user said, or by its usual port.
+    /// This kind of server answers there, by the provider's name: as its answers show, else as the user said, or by its
+    /// usual port.
     At(&'static str),
     /// The path is missing and not the model.
     WrongPath,
@@ -85,6 +86,28 @@ const ROWS: &[Row] = &[
     Row {
         when: &[Says("mmproj")],
         hint: "this model has no image input here: start llama-server with --mmproj",
+    },
+    // Ollama.
+    Row {
+        when: &[Says("image urls are not")],
+        hint: "this server loads no images from the web: give the image as a file or as bytes",
+    },
+    // DeepSeek, OpenRouter, Ollama, OpenAI.
+    Row {
+        when: &[Kind(ErrorKind::BadRequest), Says("unknown variant `image_url`")],
+        hint: "{model} takes no images here: choose a model that sees",
+    },
+    Row {
+        when: &[Says("support image input")],
+        hint: "{model} takes no images here: choose a model that sees",
+    },
+    Row {
+        when: &[Says("does not support image")],
+        hint: "{model} takes no images here: choose a model that sees",
+    },
+    Row {
+        when: &[Says("is not a multimodal model")],
+        hint: "{model} takes no images here: choose a model that sees",
     },
     // The path. A web page and LM Studio's wrong path have hints of their own where they are read.
     Row {
@@ -182,6 +205,9 @@ impl Asked<'_> {
     }
 
     fn is_at(&self, name: &str) -> bool {
+        if let Some(server) = self.llm.endpoint.server() {
+            return server == name;
+        }
         let base = self.llm.endpoint.base_url();
         self.llm.provider.name == name || provider::usually_at(base.port()).any(|known| known.name == name)
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
-use loom_wire::LlmError;
+use loom_wire::{LlmError, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Auth;
@@ -33,10 +33,8 @@ pub struct Provider {
     pub local: bool,
     /// How the key is shown.
     pub auth: Auth,
-    /// The key of the answer's token limit, at the provider's own address.
-    pub max_tokens_field: Option<String>,
-    /// Whether `stream_options.include_usage` is taken, at the provider's own address. Default yes.
-    pub stream_usage: Option<bool>,
+    /// What the provider's own address takes and how it spells it. Default: what is known of a server of that name.
+    pub profile: Profile,
     /// The provider's own page.
     pub docs: String,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use loom_wire::{Limits, LlmError};
+use loom_wire::{Limits, LlmError, Profile};
 use serde_json::{Map, Value};
 
 use crate::endpoint::{
@@ -42,6 +42,8 @@ const SETTINGS: &[&str] = &[
     "default_query",
     "extra_body",
     "strict",
+    "drop_params",
+    "profile",
     "temperature",
     "max_tokens",
     "system_prompt",
@@ -74,12 +76,24 @@ pub struct LlmSettings {
     pub(crate) rate_limits: RateLimits,
     pub(crate) headers: Headers,
     pub(crate) query: Vec<(String, String)>,
-    pub(crate) params: Map<String, Value>,
-    pub(crate) extra_body: Map<String, Value>,
+    pub(crate) asked: Defaults,
+    /// As given: `None` leaves the word to `loom.toml`.
+    pub(crate) drop_params: Option<bool>,
     pub(crate) strict: Option<bool>,
     pub(crate) limits: Option<Limits>,
     pub(crate) parse_text: Option<bool>,
     pub(crate) config_file: Option<std::path::PathBuf>,
+}
+
+/// What is asked for with each call that says nothing else.
+#[derive(Clone, Default)]
+pub(crate) struct Defaults {
+    pub(crate) params: Map<String, Value>,
+    pub(crate) extra_body: Map<String, Value>,
+    /// The user's own word on what the endpoint takes.
+    pub(crate) profile: Profile,
+    /// Whether parameters that the endpoint refuses may be left out.
+    pub(crate) drop_params: bool,
 }
 
 impl LlmSettings {
@@ -203,7 +217,7 @@ impl LlmSettings {
 
     /// Any request parameter, by its wire name.
     pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.params.insert(name.into(), value.into());
+        self.asked.params.insert(name.into(), value.into());
         self
     }
 
@@ -287,7 +301,20 @@ impl LlmSettings {
 
     /// Fields of each request's body; they win over Loom's own.
     pub fn extra_body(mut self, fields: Map<String, Value>) -> Self {
-        self.extra_body.extend(fields);
+        self.asked.extra_body.extend(fields);
+        self
+    }
+
+    /// Leaves out parameters that the endpoint refuses (`temperature`, `seed`, …) instead of failing; the ledger says which.
+    /// Default no: an answer that was made otherwise than asked for is not what was asked for.
+    pub fn drop_params(mut self, allowed: bool) -> Self {
+        self.drop_params = Some(allowed);
+        self
+    }
+
+    /// What the endpoint takes and how it spells it. It wins over what Loom knows and learns.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.asked.profile.overlay(&profile);
         self
     }
 
@@ -392,14 +419,14 @@ impl LlmSettings {
         endpoint.fixed_path = self.strict.unwrap_or(false);
         endpoint.throttle = Throttle::new(self.rate_limits.check()?);
         let model = self.model.filter(|name| !name.trim().is_empty());
+        self.asked.drop_params = self.drop_params.unwrap_or_default();
         Ok(UnifiedLlm::new(Inner {
             endpoint,
             provider,
             at_home,
             model,
             found_model: std::sync::RwLock::default(),
-            params: self.params,
-            extra_body: self.extra_body,
+            asked: self.asked,
             strict: self.strict.unwrap_or(false),
             record: Record::default(),
             reading,
@@ -408,7 +435,7 @@ impl LlmSettings {
 
     /// What cannot be meant: a misspelt setting, which would be sent as a request parameter, and a clock that never runs.
     fn check(&self) -> Result<(), LlmError> {
-        for name in self.params.keys().filter(|name| !PARAMETERS.contains(&name.as_str())) {
+        for name in self.asked.params.keys().filter(|name| !PARAMETERS.contains(&name.as_str())) {
             if let Some(meant) = SETTINGS.iter().find(|known| strsim::osa_distance(known, name) <= 1) {
                 return Err(LlmError::config(format!("there is no setting {name:?}: did you mean {meant}?"))
                     .with_hint("to send it as a request parameter all the same, put it into extra_body"));
@@ -498,7 +525,7 @@ impl std::fmt::Debug for LlmSettings {
                 &self.base_url.as_deref().and_then(|url| BaseUrl::parse(url).ok()).map(|url| url.to_string()),
             )
             .field("model", &self.model)
-            .field("params", &self.params)
+            .field("params", &self.asked.params)
             .finish_non_exhaustive()
     }
 }

@@ -4,17 +4,17 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use loom_wire::request::Spelling;
 use loom_wire::{Completion, ErrorKind, LedgerEntry, Limits, LlmError, Request};
-use serde_json::{Map, Value};
 
 use crate::endpoint::{Clocks, Endpoint, Explanation};
+use crate::model::adapt::{Adaptation, Leave};
 use crate::model::call::Call;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::{EventStream, Llm, generate};
+use crate::model::profile;
 use crate::model::provider::Provider;
 use crate::model::record::{LastCall, Record};
-use crate::model::settings::LlmSettings;
+use crate::model::settings::{Defaults, LlmSettings};
 
 /// An LLM behind an OpenAI-compatible endpoint. Cheap to clone; clones share what they have learnt.
 ///
@@ -38,8 +38,7 @@ pub(crate) struct Inner {
     pub(crate) model: Option<String>,
     /// The model found by asking, or the one that replaced a default that the endpoint refused.
     pub(crate) found_model: RwLock<Option<String>>,
-    pub(crate) params: Map<String, Value>,
-    pub(crate) extra_body: Map<String, Value>,
+    pub(crate) asked: Defaults,
     /// Each leniency is an error.
     pub(crate) strict: bool,
     pub(crate) record: Record,
@@ -91,6 +90,12 @@ impl UnifiedLlm {
         let (url, curl) = self.0.endpoint.sent()?;
         let LastCall { attempts, request_id, ledger } = self.0.record.last();
         Some(Explanation { url, attempts, request_id, curl, ledger })
+    }
+
+    /// The software that answers at the endpoint, as far as its answers gave it away: `vllm`, `ollama`, `litellm`, …; `None`
+    /// before the first answer, or where nothing gives it away. Nothing is asked to find out.
+    pub fn server(&self) -> Option<&'static str> {
+        self.0.endpoint.server()
     }
 
     /// The ids of the models that the endpoint serves.
@@ -166,17 +171,16 @@ impl Inner {
         }
     }
 
-    /// How this endpoint spells a request, as far as its provider's data says.
-    pub(crate) fn spelling(&self) -> Spelling {
-        let mut spelling = Spelling::default();
-        if self.at_home {
-            if let Some(field) = &self.provider.max_tokens_field {
-                spelling.max_tokens.clone_from(field);
-            }
-            spelling.stream_usage = self.provider.stream_usage.unwrap_or(true);
-            spelling.developer_role = self.provider.name == "openai";
-        }
-        spelling
+    /// How a request for this model is spelled here, before any refusal.
+    pub(crate) fn adaptation(&self, model: &str) -> Adaptation {
+        let known = profile::known(&self.provider, self.at_home, self.endpoint.server(), model);
+        let Defaults { profile, drop_params, .. } = &self.asked;
+        let leave = match drop_params {
+            _ if self.strict => Leave::None,
+            false => Leave::Features,
+            true => Leave::Parameters,
+        };
+        Adaptation::new(self.endpoint.base_url().origin(), model.to_owned(), known, profile.clone(), leave)
     }
 }
 

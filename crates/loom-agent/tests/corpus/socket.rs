@@ -206,7 +206,8 @@ fn request(spec: &RequestSpec, last: &Completion) -> Result<Request, String> {
             let call = last.tool_calls.get(at as usize).ok_or("there is no such call to answer")?;
             message["tool_call_id"] = call.id.clone().into();
         }
-        messages.push(serde_json::from_value(message).map_err(|error| error.to_string())?);
+        let message = message.to_string().replace("{corpus}", &crate::case::folder().display().to_string());
+        messages.push(serde_json::from_str(&message).map_err(|error| error.to_string())?);
     }
     request_for(spec, messages)
 }
@@ -257,6 +258,10 @@ fn settings(spec: &RequestSpec, fill: Fill<'_>) -> Result<LlmSettings, String> {
                 settings.limits(serde_json::from_value(value.clone()).map_err(|error| error.to_string())?)
             }
             "parse_text" => settings.parse_text(value.as_bool().unwrap_or_default()),
+            "drop_params" => settings.drop_params(value.as_bool().unwrap_or_default()),
+            "profile" => {
+                settings.profile(serde_json::from_value(value.clone()).map_err(|error| error.to_string())?)
+            }
             other => return Err(format!("Loom has no setting {other:?} yet")),
         };
     }

@@ -1,0 +1,291 @@
+//! Adaptation: a refusal that can be cured leads at once to one corrected request, and what helped is remembered.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `refusal` | reading a refusal: which parameter, what complaint |
+//! | `cures` | the table: how a refusal reads → what to send instead |
+//! | here | trying them: one request per cure, a bound per call, no request twice; the memory |
+//!
+//! Lessons are kept for (origin, model) as long as the process lives, and only if the corrected request was answered.
+//! Features go down a ladder; a parameter that the caller set is left out only with leave to (`drop_params`).
+
+mod cures;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{LazyLock, PoisonError, RwLock};
+
+use loom_wire::request::{self, Encoded};
+use loom_wire::{ErrorKind, LlmError, Profile, Request};
+use serde_json::Value;
+
+use refusal::{Complaint, Refusal};
+
+/// The most cures of one call: an endpoint that wants more cannot be satisfied.
+const MAX_CURES: usize = 6;
+/// The most places (origin, model) that are remembered.
+const MAX_PLACES: usize = 4096;
+
+/// What may be changed about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Nothing: the caller wants it sent as it is (`strict`).
+    None,
+    /// Features may go down their ladders.
+    Features,
+    /// And parameters may be left out (`drop_params`).
+    Parameters,
+}
+
+/// How a call's request is spelled, and what its refusals have taught.
+pub(crate) struct Adaptation {
+    origin: String,
+    model: String,
+    /// What is known beforehand: server and model family.
+    known: Profile,
+    /// What was learnt, here or before.
+    learnt: Profile,
+    /// What holds for this call only: a value that was refused says nothing about other values.
+    passing: Profile,
+    /// The user's own word; it wins.
+    own: Profile,
+    leave: Leave,
+    /// The bodies that were sent, by their hash.
+    sent: Vec<u64>,
+    cures: usize,
+    /// The state before the last cure, and the refusal that it was to cure.
+    before: Option<(Profile, Profile, String)>,
+}
+
+/// What a cure would make of the two profiles that it may change.
+type Candidate = (Profile, Profile);
+
+impl Adaptation {
+    pub(crate) fn new(origin: String, model: String, known: Profile, own: Profile, leave: Leave) -> Self {
+        let learnt = if leave == Leave::None { Profile::default() } else { learnt(&origin, &model) };
+        Self {
+            origin,
+            model,
+            known,
+            learnt,
+            passing: Profile::default(),
+            own,
+            leave,
+            sent: Vec::new(),
+            cures: 0,
+            before: None,
+        }
+    }
+
+    /// The request as it is sent next.
+    pub(crate) fn encode(&self, request: &Request) -> Result<Encoded, LlmError> {
+        self.encode_by(request, &self.learnt, &self.passing)
+    }
+
+    fn encode_by(&self, request: &Request, learnt: &Profile, passing: &Profile) -> Result<Encoded, LlmError> {
+        let mut profile = self.known.clone();
+        for layer in [learnt, passing, &self.own] {
+            profile.overlay(layer);
+        }
+        let mut encoded = request::encode(request, &self.model, &profile)
+            .map_err(|error| LlmError::config(format!("the request cannot be written as JSON: {error}")))?;
+        if learnt.is_empty() && passing.is_empty() {
+            // How an endpoint is known to spell things is no leniency.
+            encoded.notes.0.retain(|note| !note.is_spelling);
+        }
+        Ok(encoded)
+    }
+
+    /// Whether a refusal can be cured; if so, `encode` yields the corrected request. If not, the error is told which
+    /// parameter it is about and what can be done.
+    pub(crate) fn cure(&mut self, error: &mut LlmError, request: &Request, sent: &[u8]) -> bool {
+        if !may_be_about_the_request(error) {
+            return false;
+        }
+        self.sent.push(hash(sent));
+        if let Some((learnt, passing, cured)) = self.before.take()
+            && cured == gist(&error.message)
+        {
+            // The same again: that was not it.
+            (self.learnt, self.passing) = (learnt, passing);
+        }
+        let Ok(body) = serde_json::from_slice::<Value>(sent) else { return false };
+        let refusal = Refusal::read(error, &body, request);
+        if self.cures < MAX_CURES
+            && let Some((learnt, passing)) = self.first_that_changes(&refusal, &body, request, error.kind)
+        {
+            if self.leave == Leave::None {
+                let changed = self.encode_by(request, &learnt, &passing).unwrap_or_default().notes.0;
+                let what: Vec<String> = changed.into_iter().map(|note| note.detail).collect();
+                error.hint = Some(format!(
+                    "strict=True sends the request as it is; without it, Loom asks again: {}",
+                    what.join(", ")
+                ));
+                return false;
+            }
+            self.cures += 1;
+            let before =
+                (std::mem::replace(&mut self.learnt, learnt), std::mem::replace(&mut self.passing, passing));
+            self.before = Some((before.0, before.1, gist(&error.message)));
+            return true;
+        }
+        if let Some(name) = refused_parameter(&refusal, request) {
+            error.param = Some(name.to_owned());
+            error.hint.get_or_insert_with(|| {
+                format!(
+                    "the endpoint does not take this {name}: change it or leave it out, or set drop_params=True, which \
+                     leaves out what an endpoint refuses and says so in the ledger"
+                )
+            });
+        }
+        false
+    }
+
+    /// The first cure, from the top of the table, that makes another request of it.
+    fn first_that_changes(
+        &self,
+        refusal: &Refusal,
+        body: &Value,
+        request: &Request,
+        kind: ErrorKind,
+    ) -> Option<Candidate> {
+        let (rows, is_certain) = cures::fitting(refusal);
+        let rows = rows
+            .into_iter()
+            .filter(|row| {
+                row.takes.is_none_or(|name| self.leave == Leave::Parameters || !is_set(request, name))
+            })
+            .map(|row| {
+                // The ladder goes down from where the call stands, whoever said so.
+                let mut reached = self.known.clone();
+                reached.overlay(&self.learnt);
+                (row.cure)(&mut reached);
+                (reached.beyond(&self.known), self.passing.clone())
+            });
+        let fields = cures::unknown_field(refusal).into_iter().map(|path| self.leaving_out(path, true));
+        let parameter = refused_parameter(refusal, request)
+            .filter(|_| self.leave == Leave::Parameters)
+            .map(|name| self.leaving_out(name.to_owned(), refusal.complaint == Complaint::Unsupported));
+        let ids_only = kind == ErrorKind::ContextLength;
+        let generic = fields.chain(parameter).filter(|_| !is_certain);
+        rows.chain(generic).find(|(learnt, passing)| {
+            (!ids_only || learnt.tool_call_ids != self.learnt.tool_call_ids)
+                && self.encode_by(request, learnt, passing).is_ok_and(|encoded| {
+                    !self.sent.contains(&hash(&encoded.body))
+                        && serde_json::from_slice::<Value>(&encoded.body).is_ok_and(|other| other != *body)
+                })
+        })
+    }
+
+    fn leaving_out(&self, path: String, for_good: bool) -> Candidate {
+        let (mut learnt, mut passing) = (self.learnt.clone(), self.passing.clone());
+        let profile = if for_good { &mut learnt } else { &mut passing };
+        if !profile.leave_out.contains(&path) {
+            profile.leave_out.push(path);
+        }
+        (learnt, passing)
+    }
+
+    /// The request was answered: what this call has learnt is remembered.
+    pub(crate) fn keep(&self) {
+        if self.cures > 0 && !self.learnt.is_empty() {
+            remember(&self.origin, &self.model, &self.learnt);
+        }
+    }
+}
+
+/// Other failures are not about what the request says. A server that describes its own failure may still blame the
+/// request: some answer 500 (llama.cpp, new-api), 404 (OpenRouter), or an error inside a 200 (LM Studio, TGI).
+fn may_be_about_the_request(error: &LlmError) -> bool {
+    match error.kind {
+        ErrorKind::BadRequest | ErrorKind::NotFound | ErrorKind::ContextLength => true,
+        ErrorKind::Server => matches!(error.status_code, None | Some(500 | 501)),
+        _ => false,
+    }
+}
+
+/// Parameters of which Loom has a ladder, or which a request cannot do without: they are not left out like a knob.
+const NOT_KNOBS: &[&str] = &[
+    "model",
+    "messages",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "stream",
+    "stream_options",
+    "parallel_tool_calls",
+];
+
+/// The parameter of the caller's that a refusal is about, by the name that the caller gave it.
+fn refused_parameter<'a>(refusal: &Refusal, request: &'a Request) -> Option<&'a str> {
+    let given = || request.params.iter().chain(&request.extra_body).filter(|(_, value)| !value.is_null());
+    refusal
+        .paths
+        .iter()
+        .find_map(|path| {
+            let [name, ..] = path.as_slice() else { return None };
+            let (name, _) = given()
+                .find(|(given, _)| *given == name || (is_token_limit(given) && is_token_limit(name)))?;
+            (!NOT_KNOBS.contains(&name.as_str())).then_some(name.as_str())
+        })
+        // "Function tools with reasoning_effort are not supported".
+        .or_else(|| {
+            let takes = cures::fitting(refusal).0.first()?.takes;
+            given().map(|(name, _)| name.as_str()).find(|name| Some(*name) == takes)
+        })
+}
+
+fn is_token_limit(name: &str) -> bool {
+    matches!(name, "max_tokens" | "max_completion_tokens")
+}
+
+/// Whether the caller set a parameter to something that a cure would take away.
+fn is_set(request: &Request, name: &str) -> bool {
+    let value = request.params.get(name).or_else(|| request.extra_body.get(name));
+    value.is_some_and(|value| !value.is_null() && value != "none")
+}
+
+/// A refusal without what differs from one to the next: numbers, and the id of the request at its end.
+fn gist(message: &str) -> String {
+    let lower = message.to_lowercase();
+    let end = ["request id", "request_id", "requestid", "(tid", "trace"]
+        .iter()
+        .filter_map(|mark| lower.find(mark))
+        .min();
+    lower
+        .get(..end.unwrap_or(lower.len()))
+        .unwrap_or(&lower)
+        .chars()
+        .filter(|c| !c.is_ascii_digit())
+        .collect()
+}
+
+fn hash(body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    hasher.finish()
+}
+
+type Place = (String, String);
+
+static LEARNT: LazyLock<RwLock<HashMap<Place, Profile>>> = LazyLock::new(RwLock::default);
+
+/// What the endpoint has taught about a model.
+fn learnt(origin: &str, model: &str) -> Profile {
+    let learnt = LEARNT.read().unwrap_or_else(PoisonError::into_inner);
+    if learnt.is_empty() {
+        return Profile::default();
+    }
+    learnt.get(&(origin.to_owned(), model.to_owned())).cloned().unwrap_or_default()
+}
+
+fn remember(origin: &str, model: &str, profile: &Profile) {
+    let mut learnt = LEARNT.write().unwrap_or_else(PoisonError::into_inner);
+    let place = (origin.to_owned(), model.to_owned());
+    if learnt.len() < MAX_PLACES || learnt.contains_key(&place) {
+        learnt.entry(place).or_default().overlay(profile);
+    }
+}

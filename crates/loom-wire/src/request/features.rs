@@ -1,0 +1,164 @@
+//! Tools, tool choice and response format as far as the endpoint takes them.
+//!
+//! A feature goes down a ladder and never vanishes: what the endpoint does not take as a field is told to the model in
+//! the prompt, and noted.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::{Notes, Request, ToolChoice, prompt};
+use crate::ledger::Rule;
+use crate::message::Message;
+use crate::profile::{FormatSupport, Profile, ToolChoiceSupport, ToolSupport};
+use crate::tool::ToolSpec;
+
+/// What is sent of them, and what is told to the model instead.
+pub(super) struct Features<'a> {
+    /// For `tools`; empty: not sent.
+    pub(super) tools: Cow<'a, [ToolSpec]>,
+    /// For `tool_choice`.
+    pub(super) choice: Option<Cow<'a, ToolChoice>>,
+    /// For `response_format`.
+    pub(super) format: Option<Cow<'a, Value>>,
+    /// For the prompt.
+    pub(super) instructions: Vec<String>,
+    /// Tools are described in the prompt, so that calls and results are written as text.
+    pub(super) prompted: bool,
+}
+
+impl<'a> Features<'a> {
+    pub(super) fn new(request: &'a Request, profile: &Profile, notes: &mut Notes) -> Self {
+        let mut features = Self {
+            tools: Cow::Borrowed(&request.tools),
+            choice: request.tool_choice.as_ref().map(Cow::Borrowed),
+            format: request.response_format.as_ref().filter(|format| !format.is_null()).map(Cow::Borrowed),
+            instructions: Vec::new(),
+            prompted: false,
+        };
+        features.fit_tools(request, profile, notes);
+        features.fit_format(request, profile, notes);
+        features
+    }
+
+    fn fit_tools(&mut self, request: &'a Request, profile: &Profile, notes: &mut Notes) {
+        let prompted = profile.tools == Some(ToolSupport::Prompt);
+        if request.tools.is_empty() {
+            if let Some(choice @ (ToolChoice::Required | ToolChoice::Named(_))) = &request.tool_choice {
+                notes.note(
+                    Rule::ParameterLeftOut,
+                    format!("tool_choice {}: there are no tools", choice.shown()),
+                );
+            }
+            // The results of earlier calls are text there, too.
+            self.prompted = prompted && request.messages.iter().any(|message| !message.tool_calls.is_empty());
+            return;
+        }
+        let takes = match profile.tool_choice {
+            _ if prompted => ToolChoiceSupport::Auto,
+            None => ToolChoiceSupport::Named,
+            Some(takes) => takes,
+        };
+        let fits = match &request.tool_choice {
+            None => true,
+            Some(ToolChoice::Named(_)) => takes == ToolChoiceSupport::Named,
+            Some(_) => takes != ToolChoiceSupport::Auto,
+        };
+        if !fits {
+            self.fit_choice(request, takes, notes);
+        }
+        if prompted {
+            self.prompted = true;
+            if !self.tools.is_empty() {
+                notes.adapted("tools described in the prompt");
+                self.instructions.insert(0, prompt::tools(&self.tools));
+                self.tools = Cow::Borrowed(&[]);
+            }
+        }
+    }
+
+    /// Says in other words what the endpoint does not take as `tool_choice`.
+    fn fit_choice(&mut self, request: &'a Request, takes: ToolChoiceSupport, notes: &mut Notes) {
+        let Some(choice) = &request.tool_choice else { return };
+        let mut sent: Option<Cow<'a, ToolChoice>> = None;
+        match choice {
+            ToolChoice::Auto => {}
+            ToolChoice::None => {
+                // A history with calls needs its tools (LiteLLM before Anthropic); else there is nothing to choose.
+                if request.messages.iter().any(|message| !message.tool_calls.is_empty()) {
+                    self.instructions.push(prompt::NO_TOOL.to_owned());
+                } else {
+                    self.tools = Cow::Borrowed(&[]);
+                }
+            }
+            ToolChoice::Required => self.instructions.push(prompt::ANY_TOOL.to_owned()),
+            ToolChoice::Named(name) => {
+                let only: Vec<ToolSpec> =
+                    request.tools.iter().filter(|tool| tool.name == *name).cloned().collect();
+                if !only.is_empty() {
+                    self.tools = Cow::Owned(only);
+                }
+                if takes == ToolChoiceSupport::Required {
+                    sent = Some(Cow::Owned(ToolChoice::Required));
+                } else {
+                    self.instructions.push(prompt::this_tool(name));
+                }
+            }
+        }
+        let now = sent
+            .as_ref()
+            .map_or("left out".to_owned(), |sent| format!("sent as {} with that tool alone", sent.shown()));
+        notes.adapted(format!("tool_choice {} {now}", choice.shown()));
+        self.choice = sent;
+    }
+
+    fn fit_format(&mut self, request: &Request, profile: &Profile, notes: &mut Notes) {
+        let Some(format) = self.format.as_deref() else { return };
+        let schema = format.pointer("/json_schema/schema").or_else(|| format.get("schema"));
+        let is_schema = match format.get("type").and_then(Value::as_str) {
+            Some("json_schema") => true,
+            Some("json_object") => false,
+            _ => return,
+        };
+        let mut told = None;
+        let sent = match profile.response_format.unwrap_or(FormatSupport::Any) {
+            FormatSupport::JsonSchema if !is_schema => {
+                let schema = json!({"name": "object", "schema": {"type": "object"}});
+                Some(json!({"type": "json_schema", "json_schema": schema}))
+            }
+            FormatSupport::JsonObject if is_schema => {
+                told = Some(prompt::json(schema));
+                Some(json!({"type": "json_object"}))
+            }
+            FormatSupport::Value => {
+                let schema = schema.cloned().unwrap_or_else(|| json!({"type": "object"}));
+                Some(json!({"type": "json_object", "value": schema}))
+            }
+            FormatSupport::Prompt => {
+                told = Some(prompt::json(schema));
+                None
+            }
+            FormatSupport::Any | FormatSupport::JsonSchema | FormatSupport::JsonObject => {
+                if profile.json_word == Some(true)
+                    && !request.messages.iter().any(|message| says_json(message))
+                {
+                    notes.adapted("the word JSON added to the prompt");
+                    self.instructions.push(prompt::json(None));
+                }
+                return;
+            }
+        };
+        let form = if is_schema { "json_schema" } else { "json_object" };
+        let now = match &sent {
+            None => "told in the prompt".to_owned(),
+            Some(sent) => format!("sent as {}", sent.get("type").and_then(Value::as_str).unwrap_or_default()),
+        };
+        notes.adapted(format!("response_format {form} {now}"));
+        self.instructions.extend(told);
+        self.format = sent.map(Cow::Owned);
+    }
+}
+
+fn says_json(message: &Message) -> bool {
+    message.text().to_lowercase().contains("json")
+}
