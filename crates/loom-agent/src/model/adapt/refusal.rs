@@ -36,6 +36,7 @@ const COMPLAINTS: &[(Complaint, &[&str])] = &[
         Complaint::Unsupported,
         &[
             "unsupported",
+            "参数非法",
             "not support",
             "n't support",
             "no support",
