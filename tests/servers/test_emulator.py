@@ -17,7 +17,7 @@ def test_the_emulator_answers_as_the_server_does(server):
     (name,) = names
     report = []
     for file in cases(server.name):
-        if file.stem in LIST["differences"].get(name, {}):
+        if file.stem in LIST["differences"].get(name, {}) or file.stem in LIST["live"].get(name, {}):
             continue
         request, _ = recorded(file)
         request.body = request.body.replace(LIST["models"].get(name, server.model), server.model)
