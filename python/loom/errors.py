@@ -71,6 +71,8 @@ class LLMError(LoomError):
     Attributes:
         kind: what went wrong, one of the keys of ``CLASS_OF_KIND``.
         message: one or two sentences, without the hint.
+        link: for ``connection``, and for ``timeout`` while connecting: the link that failed, ``"name"``, ``"tcp"``,
+            ``"proxy"`` or ``"tls"``.
         status_code: the HTTP status, or the one that an error inside a 200 names.
         retryable: whether the same request may succeed later.
         retry_after: seconds that the server asked to wait.
@@ -93,6 +95,7 @@ class LLMError(LoomError):
         self,
         message: str = "",
         *,
+        link: str | None = None,
         status_code: int | None = None,
         retryable: bool = False,
         retry_after: float | None = None,
@@ -110,6 +113,7 @@ class LLMError(LoomError):
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.link = link
         self.status_code = status_code
         self.retryable = retryable
         self.retry_after = retry_after

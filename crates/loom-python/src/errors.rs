@@ -11,6 +11,7 @@ use crate::message::Message;
 
 fn build<'py>(py: Python<'py>, error: &LlmError) -> PyResult<Bound<'py, PyAny>> {
     let fields = PyDict::new(py);
+    fields.set_item("link", error.link.map(loom::Link::as_str))?;
     fields.set_item("status_code", error.status_code)?;
     fields.set_item("retryable", error.retryable)?;
     fields.set_item("retry_after", error.retry_after.map(|wait| wait.as_secs_f64()))?;

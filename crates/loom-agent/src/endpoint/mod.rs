@@ -6,6 +6,7 @@ mod certificate;
 mod client;
 mod clocks;
 mod credential;
+mod environment;
 mod exit;
 pub(crate) mod explanation;
 mod failure;
@@ -313,11 +314,10 @@ impl Endpoint {
                 changes: Vec::new(),
                 response,
             };
-            return if answer.response.status().is_success() {
-                Ok(answer)
-            } else {
-                Err(answer.refusal(clocks).await)
-            };
+            if answer.response.status().is_success() {
+                return Ok(answer);
+            }
+            return Err(answer.refusal(clocks, self.exit.via(&url).as_ref()).await);
         }
         Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &self.exit.shown(&url)))
     }
@@ -434,7 +434,7 @@ impl Answer {
         Ok(body)
     }
 
-    async fn refusal(mut self, clocks: &Clocks) -> LlmError {
+    async fn refusal(mut self, clocks: &Clocks, via: Option<&environment::Via>) -> LlmError {
         let mut body = Vec::new();
         // A body that breaks off still says more than none.
         while let Ok(Some(bytes)) = self.chunk(clocks).await {
@@ -447,6 +447,10 @@ impl Answer {
         advice::apply(&mut error, self.response.headers(), std::time::SystemTime::now());
         error.request_id = self.request_id.take().or(error.request_id.take());
         error.url = Some(self.url.clone());
+        // Over TLS, only the server's own answers arrive here; without it, the proxy's do as well.
+        if let Some(via) = via {
+            failure::of_the_proxy(&mut error, via);
+        }
         error
     }
 }
