@@ -87,6 +87,8 @@ class LLMError(LoomError):
         hint: what to do.
         attempts: how many requests were sent; 0 when none was.
         ledger: what had been bridged before it failed, a list of ``LedgerEntry``.
+        retries: the tries before the last one, as ``retry`` events: ``attempt``, ``reason``, ``message``,
+            ``status_code`` and ``wait``, the seconds until the next.
     """
 
     kind: str = "server"
@@ -110,6 +112,7 @@ class LLMError(LoomError):
         hint: str | None = None,
         attempts: int = 0,
         ledger: list[LedgerEntry] | None = None,
+        retries: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -128,6 +131,7 @@ class LLMError(LoomError):
         self.hint = hint
         self.attempts = attempts
         self.ledger = ledger or []
+        self.retries = retries or []
 
     def __str__(self) -> str:
         text = self.message

@@ -26,7 +26,7 @@ pub use endpoint::{Explanation, Timeout};
 pub use loom_wire::sse;
 pub use loom_wire::{
     Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, Link, LlmError, Message,
-    Request, Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
+    Request, Retry, Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
 };
 pub use model::config::Config;
 pub use model::provider::{self, Provider};

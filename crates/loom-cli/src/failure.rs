@@ -146,6 +146,7 @@ fn to_json(error: &AgentError) -> Value {
         "request_id": details.request_id,
         "attempts": details.attempts,
         "ledger": details.ledger,
+        "retries": details.retries,
     })
 }
 

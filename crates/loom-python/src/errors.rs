@@ -25,6 +25,7 @@ fn build<'py>(py: Python<'py>, error: &LlmError) -> PyResult<Bound<'py, PyAny>> 
     fields.set_item("hint", &error.hint)?;
     fields.set_item("attempts", error.attempts)?;
     fields.set_item("ledger", convert::to_py(py, &error.ledger)?)?;
+    fields.set_item("retries", convert::to_py(py, &error.retries)?)?;
     if let Some(partial) = &error.partial {
         fields.set_item("partial", Completion((**partial).clone()))?;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Completion;
+use crate::event::{Completion, Retry};
 use crate::ledger::LedgerEntry;
 
 /// What went wrong, in the words that Rust, Python and the shell share.
@@ -173,6 +173,8 @@ pub struct Details {
     pub hint: Option<String>,
     /// How many requests were sent, retries included; 0 when none was.
     pub attempts: u32,
+    /// The tries before the last one: why each failed, and how long was waited after it.
+    pub retries: Vec<Retry>,
     /// What had been bridged before it failed: adaptations of the request, leniencies in what had arrived.
     pub ledger: Vec<LedgerEntry>,
 }
@@ -197,6 +199,7 @@ impl LlmError {
             partial: None,
             hint: None,
             attempts: 0,
+            retries: Vec::new(),
             ledger: Vec::new(),
         }))
     }
@@ -225,6 +228,11 @@ impl LlmError {
             self.partial = Some(Box::new(partial));
         }
         self
+    }
+
+    /// Whether the server says that it is still loading the model (llama.cpp, Xinference, Hugging Face).
+    pub fn is_loading(&self) -> bool {
+        crate::verdict::is_loading(self.kind, &self.message)
     }
 
     /// Names the link that failed.

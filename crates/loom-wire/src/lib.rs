@@ -37,7 +37,7 @@ mod wordings;
 
 pub use echo::Echo;
 pub use error::{ErrorKind, Link, LlmError};
-pub use event::{Completion, Event, Finish, FinishReason, Usage};
+pub use event::{Completion, Event, Finish, FinishReason, Retry, Usage};
 pub use ledger::{LedgerEntry, Rule};
 pub use message::{Content, Message, Role};
 pub use request::{Request, ToolChoice};

@@ -22,6 +22,8 @@ enum Fact {
     Says(&'static str),
     /// This kind of server answers there, by the provider's name: as the user said, or by its usual port.
     At(&'static str),
+    /// The server is loading its model.
+    Loading,
     /// The link that failed.
     Failed(Link),
     /// It is known what usually runs there.
@@ -36,7 +38,7 @@ enum Fact {
 }
 
 use Fact::{
-    At, Failed, KeyInVariables, KeySent, Kind, Says, Status, ToolResultSent, UsuallyThere, WrongPath,
+    At, Failed, KeyInVariables, KeySent, Kind, Loading, Says, Status, ToolResultSent, UsuallyThere, WrongPath,
 };
 
 const ROWS: &[Row] = &[
@@ -149,6 +151,10 @@ const ROWS: &[Row] = &[
     },
     // Limits.
     Row {
+        when: &[Loading],
+        hint: "the model is still being loaded: ask later, or wait longer with `loading` in the timeout (and max_retries above 0)",
+    },
+    Row {
         when: &[Kind(ErrorKind::Quota)],
         hint: "waiting does not help: check the account's balance or plan",
     },
@@ -187,6 +193,7 @@ impl Asked<'_> {
             Status(status) => error.status_code == Some(*status),
             Says(words) => error.message.to_ascii_lowercase().contains(words),
             At(name) => self.is_at(name),
+            Loading => error.is_loading(),
             Failed(link) => error.link == Some(*link),
             UsuallyThere => !self.usual_servers().is_empty(),
             WrongPath => is_wrong_path(error),

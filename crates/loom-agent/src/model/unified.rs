@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures_util::stream;
 use loom_wire::request::Spelling;
 use loom_wire::{Completion, ErrorKind, LedgerEntry, LlmError, Request};
 use serde_json::{Map, Value};
@@ -12,6 +11,7 @@ use crate::endpoint::{Clocks, Endpoint, Explanation};
 use crate::model::call::Call;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::{EventStream, Llm, collect};
+use crate::model::notices;
 use crate::model::provider::Provider;
 use crate::model::record::{LastCall, Record};
 use crate::model::settings::LlmSettings;
@@ -190,8 +190,7 @@ impl Llm for UnifiedLlm {
     }
 
     fn stream(&self, request: Request) -> EventStream {
-        let call = Call::new(Arc::clone(&self.0), request);
-        Box::pin(stream::unfold(call, |mut call| async move { call.next().await.map(|event| (event, call)) }))
+        notices::events(Call::new(Arc::clone(&self.0), request))
     }
 }
 
