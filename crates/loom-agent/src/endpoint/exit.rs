@@ -121,7 +121,7 @@ impl Exit {
                 .with_link(Link::Tcp)
                 .with_hint("is the server running, and may this user open its socket?");
         }
-        failure::explain(error, url, via)
+        failure::explain(error, url, via, self.way.connect)
     }
 }
 

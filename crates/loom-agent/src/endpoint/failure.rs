@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use loom_wire::{ErrorKind, Link, LlmError};
 use reqwest::Url;
@@ -11,8 +12,13 @@ use reqwest::Url;
 use super::certificate;
 use super::environment::{SETTING, Via};
 
-/// The error of a request that got no answer.
-pub(super) fn explain(error: &reqwest::Error, url: &Url, via: Option<&Via>) -> LlmError {
+/// The error of a request that got no answer; `connect` is the limit of that clock.
+pub(super) fn explain(
+    error: &reqwest::Error,
+    url: &Url,
+    via: Option<&Via>,
+    connect: Option<Duration>,
+) -> LlmError {
     let target = place(url);
     if let Some(tls) = find::<rustls::Error>(error) {
         let explained = certificate::explain(error, &target).unwrap_or_else(|| tls_error(tls, &target));
@@ -20,15 +26,15 @@ pub(super) fn explain(error: &reqwest::Error, url: &Url, via: Option<&Via>) -> L
     }
     match via {
         // Only what stands behind the proxy is beyond its reach: a tunnel that stands and then breaks.
-        Some(via) if error.is_connect() => proxy_error(error, via, &target),
-        Some(_) | None if error.is_connect() => direct_error(error, url, &target),
+        Some(via) if error.is_connect() => proxy_error(error, via, &target, connect),
+        Some(_) | None if error.is_connect() => direct_error(error, url, &target, connect),
         _ => through(broken(error, &target), via),
     }
 }
 
-fn direct_error(error: &reqwest::Error, url: &Url, target: &str) -> LlmError {
+fn direct_error(error: &reqwest::Error, url: &Url, target: &str, connect: Option<Duration>) -> LlmError {
     if is_clock(error) {
-        let message = format!("no connection to {target} within the connect timeout");
+        let message = format!("no connection to {target} {}", within(connect));
         let unusual_tls = url.scheme() == "https" && url.port().is_some();
         return LlmError::new(ErrorKind::Timeout, message).with_link(Link::Tcp).with_hint(if unusual_tls {
             "does the server speak TLS on this port, or is it http:// instead of https://? A firewall may also drop the packets"
@@ -53,7 +59,7 @@ fn direct_error(error: &reqwest::Error, url: &Url, target: &str) -> LlmError {
     }
 }
 
-fn proxy_error(error: &reqwest::Error, via: &Via, target: &str) -> LlmError {
+fn proxy_error(error: &reqwest::Error, via: &Via, target: &str, connect: Option<Duration>) -> LlmError {
     let causes = chain(error);
     let proxy = via.to_string();
     // hyper-util keeps the type of a tunnel's failure to itself.
@@ -63,7 +69,7 @@ fn proxy_error(error: &reqwest::Error, via: &Via, target: &str) -> LlmError {
     let refused =
         find::<io::Error>(error).is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
     let why = match () {
-        () if is_clock(error) => "it did not connect within the connect timeout".to_owned(),
+        () if is_clock(error) => format!("no connection to it {}", within(connect)),
         () if error.is_dns() => "its name cannot be resolved".to_owned(),
         () if refused => "nothing listens there".to_owned(),
         () if causes.contains("unsuccessful") => "it refused to open a tunnel".to_owned(),
@@ -145,6 +151,10 @@ fn through(mut error: LlmError, via: Option<&Via>) -> LlmError {
     error
 }
 
+fn within(connect: Option<Duration>) -> String {
+    format!("within {} s (connect)", connect.unwrap_or_default().as_secs_f64())
+}
+
 fn place(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -152,7 +162,7 @@ fn place(url: &Url) -> String {
 
 /// Whether the connect clock ran out, and not the system's own.
 fn is_clock(error: &reqwest::Error) -> bool {
-    error.is_timeout() && find::<io::Error>(error).is_none()
+    error.is_timeout() && find::<io::Error>(error).is_none_or(|cause| cause.raw_os_error().is_none())
 }
 
 /// The first cause of this type.
