@@ -25,8 +25,8 @@ pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, 
 pub use endpoint::{Explanation, Timeout};
 pub use loom_wire::sse;
 pub use loom_wire::{
-    Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, LlmError, Message, Request,
-    Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
+    Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, Link, LlmError, Message,
+    Request, Retry, Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
 };
 pub use model::config::Config;
 pub use model::pool::{Pool, PoolMember};

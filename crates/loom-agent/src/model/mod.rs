@@ -5,6 +5,7 @@ mod call;
 pub mod config;
 mod hints;
 mod llm;
+mod notices;
 mod path;
 pub mod pool;
 pub mod provider;
