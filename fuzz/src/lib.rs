@@ -206,6 +206,7 @@ fn answer<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, expected: &Expected) -
             Event::ToolCalls { .. } => 1,
             Event::Usage(_) => 2,
             Event::Finish(_) => 3,
+            Event::Retry(_) => 4,
         };
         if kinds.last() != Some(&kind) {
             kinds.push(kind);

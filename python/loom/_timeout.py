@@ -11,10 +11,12 @@ class Timeout:
         first_token: from the request to the first token. None by default: a local model may read a long prompt for
             minutes.
         idle: between two payloads; keep-alives do not count.
+        loading: for a model that the server says it is still loading; the tries meanwhile are no retries. With
+            ``max_retries=0`` it is not waited for.
         total: the whole call, retries and their waits included.
     """
 
-    __slots__ = ("connect", "first_token", "idle", "total")
+    __slots__ = ("connect", "first_token", "idle", "loading", "total")
 
     def __init__(
         self,
@@ -22,11 +24,13 @@ class Timeout:
         connect: float | None = 5.0,
         first_token: float | None = None,
         idle: float | None = None,
+        loading: float | None = 300.0,
         total: float | None = 600.0,
     ) -> None:
         self.connect = connect
         self.first_token = first_token
         self.idle = idle
+        self.loading = loading
         self.total = total
 
     def __repr__(self) -> str:

@@ -71,6 +71,8 @@ class LLMError(LoomError):
     Attributes:
         kind: what went wrong, one of the keys of ``CLASS_OF_KIND``.
         message: one or two sentences, without the hint.
+        link: for ``connection``, and for ``timeout`` while connecting: the link that failed, ``"name"``, ``"tcp"``,
+            ``"proxy"`` or ``"tls"``.
         status_code: the HTTP status, or the one that an error inside a 200 names.
         retryable: whether the same request may succeed later.
         retry_after: seconds that the server asked to wait.
@@ -85,6 +87,8 @@ class LLMError(LoomError):
         hint: what to do.
         attempts: how many requests were sent; 0 when none was.
         ledger: what had been bridged before it failed, a list of ``LedgerEntry``.
+        retries: the tries before the last one, as ``retry`` events: ``attempt``, ``reason``, ``message``,
+            ``status_code`` and ``wait``, the seconds until the next.
     """
 
     kind: str = "server"
@@ -93,6 +97,7 @@ class LLMError(LoomError):
         self,
         message: str = "",
         *,
+        link: str | None = None,
         status_code: int | None = None,
         retryable: bool = False,
         retry_after: float | None = None,
@@ -107,9 +112,11 @@ class LLMError(LoomError):
         hint: str | None = None,
         attempts: int = 0,
         ledger: list[LedgerEntry] | None = None,
+        retries: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.link = link
         self.status_code = status_code
         self.retryable = retryable
         self.retry_after = retry_after
@@ -124,6 +131,7 @@ class LLMError(LoomError):
         self.hint = hint
         self.attempts = attempts
         self.ledger = ledger or []
+        self.retries = retries or []
 
     def __str__(self) -> str:
         text = self.message

@@ -73,6 +73,25 @@ def test_connections_are_used_again(server):
 # ---- Leaving early
 
 
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_closed_loop_ends_the_calls_that_were_awaited_on_it(server, streams):
+    hanging(server)
+    agent = agent_for(server)
+    work = collect(agent.stream("hi")) if streams else agent.run("hi")
+    event_loop = asyncio.new_event_loop()
+    task = event_loop.create_task(work)
+
+    async def asked():
+        while not server.chats:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+
+    event_loop.run_until_complete(asked())
+    event_loop.close()
+    assert server.wait_until(lambda: server.chats[0].outcome == "client_closed", 20) and not task.done()
+    task._log_destroy_pending = False
+
+
 @pytest.mark.parametrize("answer", ["before the head", "in the stream"])
 def test_a_cancelled_run_closes_its_connection(server, answer):
     server.handler = lambda request: HANG if answer == "before the head" else sse(chunk({"content": "a"}), HANG)

@@ -210,7 +210,9 @@ async def chat(llm: Any, request: dict[str, Any], last: Any) -> Outcome:
         if request.get("stream", True):
             stream = llm.stream(messages, **arguments)
             async for event in stream:
-                outcome.events.append(event)
+                # How often a call was tried is `attempts`; the waits differ each time.
+                if event["type"] != "retry":
+                    outcome.events.append(event)
             outcome.completion = stream.completion()
         else:
             outcome.completion = await llm.generate(messages, **arguments)

@@ -186,6 +186,43 @@ def test_a_payment_is_retried_only_when_the_server_says_when(server):
     assert failure(server).attempts == 3
 
 
+LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+
+
+def test_a_model_that_loads_is_waited_for_and_told(server):
+    server.script(*[json_reply(LOADING, 503, SOON) for _ in range(4)], streamed("ok"))
+    events = run(collect(agent_for(server, max_retries=1).stream("hi")))
+    retries = [event for event in events if event["type"] == "retry"]
+    assert [event["reason"] for event in retries] == ["loading"] * 4
+    assert [event["attempt"] for event in retries] == [1, 2, 3, 4]
+    assert events[-1]["message"].content == "ok"
+
+
+def test_a_model_that_loads_for_too_long(server):
+    server.handler = lambda request: json_reply(LOADING, 503)
+    error = failure(server, "overloaded", timeout=loom.Timeout(loading=0.2))
+    assert "loading" in error.hint and "Loading model" in str(error)
+
+
+def test_retries_are_events_and_on_the_error(server):
+    server.handler = lambda request: error_reply(503, "later", SOON)
+    events = []
+
+    async def ask_once():
+        async for came in llm_for(server).stream(ask()):
+            events.append(came)
+
+    with pytest.raises(loom.OverloadedError) as caught:
+        run(ask_once())
+    assert [event["type"] for event in events] == ["retry", "retry"]
+    assert [event["attempt"] for event in events] == [1, 2]
+    first = events[0]
+    assert (first["reason"], first["status_code"], first["message"]) == ("overloaded", 503, "later") and first[
+        "wait"
+    ] > 0
+    assert [{**retry, "type": "retry"} for retry in caught.value.retries] == events
+
+
 @pytest.mark.parametrize(("retries", "requests"), [(0, 1), (1, 2), (4, 5)])
 def test_max_retries(server, retries, requests):
     server.handler = lambda request: error_reply(503, "later", SOON)

@@ -25,8 +25,8 @@ pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, 
 pub use endpoint::{Explanation, Timeout};
 pub use loom_wire::sse;
 pub use loom_wire::{
-    Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, Limits, LlmError, Message,
-    Profile, Request, Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage, part, profile,
+    Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, Limits, Link, LlmError,
+    Message, Profile, Request, Retry, Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage, part, profile,
 };
 pub use model::config::Config;
 pub use model::pool::{Pool, PoolMember};

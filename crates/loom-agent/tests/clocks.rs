@@ -10,7 +10,8 @@ use loom_testkit::{Framing, Piece, Reply, Script, Server};
 use serde_json::json;
 
 const SHORT: Duration = Duration::from_millis(150);
-const NO_LIMITS: Timeout = Timeout { connect: None, first_token: None, idle: None, total: None };
+const NO_LIMITS: Timeout =
+    Timeout { connect: None, first_token: None, idle: None, loading: None, total: None };
 
 fn event(content: &str) -> Vec<u8> {
     format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"content": content}}]})).into_bytes()
@@ -38,10 +39,12 @@ async fn each_clock_has_its_own_error() {
 
     let error = fails(silent(), Timeout { first_token: Some(SHORT), ..NO_LIMITS }).await;
     assert!(error.kind == ErrorKind::Timeout && error.message.contains("(first_token)"), "{error}");
+    assert!(error.message.contains("nothing of the answer had arrived"), "{error}");
     assert!(error.partial.is_none());
 
     let error = fails(stalled(), Timeout { idle: Some(SHORT), ..NO_LIMITS }).await;
     assert!(error.kind == ErrorKind::Timeout && error.message.contains("(idle)"), "{error}");
+    assert!(error.message.contains("4 characters of the answer had arrived"), "{error}");
     assert_eq!(error.partial.as_ref().unwrap().content, "half");
 
     let error = fails(stalled(), Timeout { total: Some(SHORT), ..NO_LIMITS }).await;
@@ -99,4 +102,33 @@ async fn a_dropped_stream_closes_its_connection_at_once() {
     drop(events);
     assert!(server.wait_closed(Duration::from_secs(2)).await);
     assert_eq!(server.connections().aborted, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_told_as_that() {
+    let mute = Reply::raw("").then(Piece::Hang);
+    let error = fails(mute, Timeout { total: Some(SHORT), ..NO_LIMITS }).await;
+    assert!(error.message.contains("had not begun to answer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_refusal_whose_body_stands_still_is_a_refusal_all_the_same() {
+    let stalled = Reply::new(429)
+        .framing(Framing::Chunked)
+        .then(Piece::Bytes(br#"{"error": {"message": "slow d"#.to_vec()))
+        .then(Piece::Hang);
+    let error = fails(stalled, Timeout { idle: Some(SHORT), ..NO_LIMITS }).await;
+    assert_eq!((error.kind, error.status_code), (ErrorKind::RateLimit, Some(429)));
+    assert!(error.message.contains("slow d"), "{error}");
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_stands_still_trips_the_idle_clock() {
+    let stalled = Reply::new(200)
+        .header("content-type", "application/json")
+        .framing(Framing::Chunked)
+        .then(Piece::Bytes(br#"{"choices": [{"message": {"#.to_vec()))
+        .then(Piece::Hang);
+    let error = fails(stalled, Timeout { idle: Some(SHORT), ..NO_LIMITS }).await;
+    assert!(error.kind == ErrorKind::Timeout && error.message.contains("(idle)"), "{error}");
 }

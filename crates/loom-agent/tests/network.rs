@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
 
-use loom::{ErrorKind, LlmError, Message, Request, UnifiedLlm};
+use std::time::Duration;
+
+use loom::{ErrorKind, Link, LlmError, Message, Request, Timeout, UnifiedLlm};
 use loom_testkit::{Emulator, Reply, Script, Server, TestCa};
 use serde_json::json;
 
@@ -128,4 +130,34 @@ async fn a_stream_that_has_ended_leaves_its_connection_to_the_next() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(server.connections().opened, 1);
+}
+
+/// A socket that listens, whose queue is full: the system lets further connections wait.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_connect_clock_says_how_long_it_ran() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    let waiting: Vec<_> = (0..8).map(|_| tokio::spawn(tokio::net::TcpStream::connect(address))).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let timeout = Timeout { connect: Some(Duration::from_millis(300)), ..Timeout::default() };
+    let llm = UnifiedLlm::builder().base_url(format!("http://{address}/v1")).model("m").timeout(timeout);
+    let error = llm.max_retries(0).build().unwrap().generate(Request::new(vec![])).await.unwrap_err();
+    assert_eq!((error.kind, error.link), (ErrorKind::Timeout, Some(Link::Tcp)), "{error}");
+    assert!(error.message.contains("within 0.3 s (connect)"), "{error}");
+    drop(waiting);
+}
+
+#[tokio::test]
+async fn the_link_that_failed_is_named() {
+    let unknown = ask("http://no-such-host.invalid/v1".into()).await.unwrap_err();
+    assert_eq!(unknown.link, Some(Link::Name));
+    let plain = Server::start(Emulator::new().model("demo")).await.unwrap();
+    let no_tls = ask(plain.base_url().replace("http://", "https://")).await.unwrap_err();
+    assert_eq!((no_tls.link, no_tls.retryable), (Some(Link::Tls), false), "{no_tls}");
+    let identity = TestCa::new().unwrap().issue(&["127.0.0.1"]).unwrap();
+    let private = Server::start_tls(Emulator::new().model("demo"), identity).await.unwrap();
+    assert_eq!(ask(private.base_url()).await.unwrap_err().link, Some(Link::Tls));
 }

@@ -8,8 +8,8 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use loom::model::pool::MemberState;
 use loom::{
-    Completion, ErrorKind, Event, Llm, LlmError, Message, Pool, PoolMember, Request, Rule, UnifiedLlm,
-    collect,
+    Completion, ErrorKind, Event, EventStream, Llm, LlmError, Message, Pool, PoolMember, Request, Retry,
+    Rule, UnifiedLlm, collect,
 };
 use loom_testkit::{Piece, Reply, Script, Server};
 use serde_json::json;
@@ -279,4 +279,28 @@ async fn a_pool_prefers_the_member_that_need_not_wait() {
     .await;
     assert_eq!(answers.iter().filter(|answer| answer.content == "narrow").count(), 1);
     assert!(answers.iter().all(|answer| answer.queue_seconds.is_none()));
+}
+
+#[tokio::test]
+async fn a_reported_retry_is_no_token() {
+    struct Tired;
+
+    impl Llm for Tired {
+        fn model_name(&self) -> String {
+            "tired".to_owned()
+        }
+
+        fn stream(&self, _: Request) -> EventStream {
+            let (reason, message) = ("overloaded".to_owned(), "busy".to_owned());
+            let retry = Retry { attempt: 1, reason, message, status_code: Some(503), wait: 0.0 };
+            let error = LlmError::new(ErrorKind::Overloaded, "busy");
+            Box::pin(futures_util::stream::iter([Ok(Event::Retry(retry)), Err(error)]))
+        }
+    }
+
+    let good = serving([said("hi")]).await;
+    let pool = Pool::builder().replica(Tired).fallback(llm(&good)).build().unwrap();
+    let events: Vec<_> = pool.stream(Request::new(vec![Message::user("hello")])).collect().await;
+    assert!(matches!(events[0], Ok(Event::Retry(_))), "passed through");
+    assert!(events.iter().all(Result::is_ok) && matches!(events.last(), Some(Ok(Event::Finish(_)))));
 }

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use loom::{ErrorKind, Llm, Message, Request, UnifiedLlm};
+use futures_util::StreamExt;
+use loom::{ErrorKind, Event, Llm, Message, Request, Retry, Timeout, UnifiedLlm};
 use loom_testkit::{Emulator, Piece, Reply, Script, Server};
 use serde_json::json;
 
@@ -167,4 +168,93 @@ async fn a_default_model_that_is_unknown_gives_way_to_the_one_that_is_served() {
     let error = llm.generate(hello()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
     assert!(error.hint.as_deref().unwrap().contains("one, two"), "{error}");
+}
+
+fn loading() -> Reply {
+    let body = json!({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}});
+    Reply::json(503, &body).header("retry-after-ms", "10")
+}
+
+fn retries_of(events: &[Event]) -> Vec<&Retry> {
+    events
+        .iter()
+        .map_while(|event| match event {
+            Event::Retry(retry) => Some(retry),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_model_that_loads_is_waited_for_beyond_max_retries() {
+    let replies = (0..6).map(|_| loading()).chain([answer()]);
+    let server = Server::start(Script::new(replies)).await.unwrap();
+    let llm = UnifiedLlm::builder().base_url(server.base_url()).model("m").max_retries(1).build().unwrap();
+    let events: Vec<Event> = llm.stream(hello()).map(Result::unwrap).collect().await;
+    let retries = retries_of(&events);
+    assert_eq!(retries.len(), 6, "one for each wait, before everything else");
+    assert!(retries.iter().all(|retry| retry.reason == "loading" && retry.status_code == Some(503)));
+    assert!(matches!(events.last(), Some(Event::Finish(_))));
+}
+
+#[tokio::test]
+async fn a_model_that_loads_has_a_clock_of_its_own() {
+    let slow = Reply::json(503, &json!({"detail": "Model is loading, please retry later: x"}));
+    let server = Server::start(Script::new([slow.clone(), slow])).await.unwrap();
+    let timeout = Timeout { loading: Some(Duration::from_millis(200)), ..Timeout::default() };
+    let llm = UnifiedLlm::builder().base_url(server.base_url()).model("m").timeout(timeout).build().unwrap();
+    let error = llm.generate(hello()).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Overloaded && error.is_loading(), "{error}");
+    assert!(error.hint.as_deref().unwrap().contains("`loading`"), "{error}");
+}
+
+#[tokio::test]
+async fn each_wait_is_an_event_before_it_is_waited() {
+    let later = Reply::json(429, &json!({"error": {"message": "slow down"}})).header("retry-after", "60");
+    let server = Server::start(Script::new([later, answer()])).await.unwrap();
+    let mut events = llm(&server).stream(hello());
+    let first = tokio::time::timeout(Duration::from_secs(20), events.next()).await.unwrap().unwrap().unwrap();
+    let Event::Retry(retry) = first else { panic!("{first:?}") };
+    assert_eq!((retry.attempt, retry.reason.as_str(), retry.status_code), (1, "rate_limit", Some(429)));
+    assert!((60.0..=66.0).contains(&retry.wait), "never before the time that the server said");
+    assert_eq!(retry.message, "slow down");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_carries_the_tries_before_it() {
+    let server = Server::start(Script::new([refusal(503), refusal(500), refusal(502)])).await.unwrap();
+    let error = llm(&server).generate(hello()).await.unwrap_err();
+    let tries: Vec<(u32, &str, Option<u16>)> =
+        error.retries.iter().map(|retry| (retry.attempt, retry.reason.as_str(), retry.status_code)).collect();
+    assert_eq!(tries, [(1, "overloaded", Some(503)), (2, "server", Some(500))]);
+    assert_eq!((error.attempts, error.status_code), (3, Some(502)));
+
+    // An answer that breaks off after a delta is not repeated, and says what came before it.
+    let half = Reply::sse([json!({"choices": [{"delta": {"content": "half"}}]}).to_string()]);
+    let server = Server::start(Script::new([refusal(503), half.then(Piece::Reset), answer()])).await.unwrap();
+    let request = Request { stream: true, ..hello() };
+    let error = loom::collect(llm(&server).stream(request)).await.unwrap_err();
+    assert_eq!((error.kind, error.retries.len()), (ErrorKind::StreamInterrupted, 1));
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn many_callers_do_not_hammer_a_server_that_fails() {
+    let down = Server::start(|_: &loom_testkit::RecordedRequest| {
+        Reply::json(500, &json!({"error": {"message": "down"}}))
+    })
+    .await
+    .unwrap();
+    let llm = UnifiedLlm::builder().base_url(down.base_url()).model("m").max_retries(3).build().unwrap();
+    let calls = (0..400).map(|_| llm.generate(hello()));
+    let errors = futures_util::future::join_all(calls).await;
+    let hinted = errors.iter().filter(|result| {
+        let hint = result.as_ref().unwrap_err().hint.as_deref();
+        hint.is_some_and(|hint| hint.contains("fail at once"))
+    });
+    assert!(hinted.count() > 200);
+    // 400 first tries and the budget of 100, which fills up by one each second.
+    let sent = down.requests().len();
+    assert!((500..=560).contains(&sent), "{sent}");
 }

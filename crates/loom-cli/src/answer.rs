@@ -2,7 +2,7 @@
 
 use std::io;
 
-use loom::{AgentEvent, FinishReason, Message};
+use loom::{AgentEvent, FinishReason, Message, Retry};
 
 use crate::markdown::Markdown;
 use crate::screen::{DIM, Screen, harmless};
@@ -42,6 +42,11 @@ impl<'a> AnswerView<'a> {
                 self.end_line()?;
                 self.in_reasoning = true;
                 self.screen.err(DIM, &harmless(content));
+                Ok(())
+            }
+            // For whoever sits before it; a script has `--json`.
+            AgentEvent::Retry(retry) if self.screen.err_is_terminal => {
+                self.screen.note(&retry_note(retry));
                 Ok(())
             }
             _ => Ok(()),
@@ -100,4 +105,12 @@ impl<'a> AnswerView<'a> {
         }
         Ok(())
     }
+}
+
+/// What a failed try means for whoever waits.
+fn retry_note(retry: &Retry) -> String {
+    if retry.reason == "loading" {
+        return format!("[the model is being loaded: asked again in {:.0} s]", retry.wait.ceil());
+    }
+    format!("[{}: tried again in {:.1} s]", harmless(&retry.message), retry.wait)
 }

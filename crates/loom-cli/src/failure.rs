@@ -132,6 +132,7 @@ fn to_json(error: &AgentError) -> Value {
         "type": "error",
         "kind": kind(error),
         "message": details.message,
+        "link": details.link,
         "status_code": details.status_code,
         "retryable": details.retryable,
         "retry_after": details.retry_after.map(|wait| wait.as_secs_f64()),
@@ -145,6 +146,7 @@ fn to_json(error: &AgentError) -> Value {
         "request_id": details.request_id,
         "attempts": details.attempts,
         "ledger": details.ledger,
+        "retries": details.retries,
     })
 }
 

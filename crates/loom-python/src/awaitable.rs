@@ -4,6 +4,7 @@
 //! loop and is woken once, however much has arrived.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -13,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
 
-use crate::runtime;
+use crate::{abandoned, runtime};
 
 /// Wakes a future of an event loop, from any thread.
 pub(crate) struct Waker {
@@ -64,6 +65,9 @@ pub(crate) trait Source: Send + Sync {
 
     /// Nobody waits any more: what is under way ends.
     fn cancel(&self);
+
+    /// Set once it is looked after in case its event loop is closed.
+    fn watched(&self) -> &AtomicBool;
 }
 
 /// The awaitable. Awaits in the caller's task, any number of times until the value is there.
@@ -96,6 +100,9 @@ impl Awaitable {
                 return Err(stop_iteration(py, value));
             }
             let (future, waker) = Waker::new(py)?;
+            if !self.source.watched().swap(true, Ordering::Relaxed) {
+                abandoned::watch(Arc::downgrade(&self.source), waker.event_loop.clone_ref(py))?;
+            }
             if let Some(value) = self.source.poll(py, Some(waker))? {
                 return Err(stop_iteration(py, value));
             }
@@ -168,6 +175,7 @@ type IntoPython<T> = Box<dyn FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send
 pub(crate) struct Job<T> {
     state: Mutex<JobState<T>>,
     task: Mutex<Option<tokio::task::AbortHandle>>,
+    watched: AtomicBool,
 }
 
 struct JobState<T> {
@@ -184,7 +192,11 @@ impl<T: Send + 'static> Job<T> {
         convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Awaitable> {
         let state = JobState { result: None, convert: Some(Box::new(convert)), waker: None };
-        let job = Arc::new(Self { state: Mutex::new(state), task: Mutex::new(None) });
+        let job = Arc::new(Self {
+            state: Mutex::new(state),
+            task: Mutex::new(None),
+            watched: AtomicBool::new(false),
+        });
         let shared = Arc::clone(&job);
         let task = runtime::runtime()?.spawn(async move {
             let result =
@@ -227,6 +239,10 @@ impl<T: Send + 'static> Source for Job<T> {
         if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
             task.abort();
         }
+    }
+
+    fn watched(&self) -> &AtomicBool {
+        &self.watched
     }
 }
 

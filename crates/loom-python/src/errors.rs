@@ -11,6 +11,7 @@ use crate::message::Message;
 
 fn build<'py>(py: Python<'py>, error: &LlmError) -> PyResult<Bound<'py, PyAny>> {
     let fields = PyDict::new(py);
+    fields.set_item("link", error.link.map(loom::Link::as_str))?;
     fields.set_item("status_code", error.status_code)?;
     fields.set_item("retryable", error.retryable)?;
     fields.set_item("retry_after", error.retry_after.map(|wait| wait.as_secs_f64()))?;
@@ -24,6 +25,7 @@ fn build<'py>(py: Python<'py>, error: &LlmError) -> PyResult<Bound<'py, PyAny>> 
     fields.set_item("hint", &error.hint)?;
     fields.set_item("attempts", error.attempts)?;
     fields.set_item("ledger", convert::to_py(py, &error.ledger)?)?;
+    fields.set_item("retries", convert::to_py(py, &error.retries)?)?;
     if let Some(partial) = &error.partial {
         fields.set_item("partial", Completion((**partial).clone()))?;
     }

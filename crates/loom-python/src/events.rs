@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, StreamExt};
@@ -31,6 +32,7 @@ struct Shared {
     state: Mutex<State>,
     /// There is room again, or nobody listens any more.
     room: Notify,
+    watched: AtomicBool,
 }
 
 #[derive(Default)]
@@ -112,6 +114,10 @@ impl Shared {
 }
 
 impl Source for Shared {
+    fn watched(&self) -> &AtomicBool {
+        &self.watched
+    }
+
     fn poll(&self, py: Python<'_>, waker: Option<Waker>) -> PyResult<Option<Py<PyAny>>> {
         let mut state = self.lock();
         if let Some(event) = state.ready.pop_front() {
@@ -181,7 +187,11 @@ impl EventStream {
     pub(crate) fn new(llm: Arc<dyn Llm>, request: loom::Request, calls_python: bool) -> Self {
         let state = State { start: Some((llm, request)), ..State::default() };
         Self {
-            shared: Arc::new(Shared { state: Mutex::new(state), room: Notify::new() }),
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                room: Notify::new(),
+                watched: AtomicBool::new(false),
+            }),
             started: false,
             calls_python,
         }

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs)] // the documentation of this module is python/loom/_loom.pyi
 
+mod abandoned;
 mod awaitable;
 mod callback;
 mod completion;

@@ -373,7 +373,7 @@ fn request(
     })
 }
 
-/// Seconds for the whole call, or an object with `connect`, `first_token`, `idle` and `total`.
+/// Seconds for the whole call, or an object with `connect`, `first_token`, `idle`, `loading` and `total`.
 fn extract_timeout(value: &Bound<'_, PyAny>) -> PyResult<Timeout> {
     if let Ok(seconds) = value.extract::<f64>() {
         return Ok(Timeout::total(duration(value.py(), seconds, "timeout")?));
@@ -391,6 +391,7 @@ fn extract_timeout(value: &Bound<'_, PyAny>) -> PyResult<Timeout> {
         connect: clock("connect")?,
         first_token: clock("first_token")?,
         idle: clock("idle")?,
+        loading: clock("loading")?,
         total: clock("total")?,
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Completion;
+use crate::event::{Completion, Retry};
 use crate::ledger::LedgerEntry;
 
 /// What went wrong, in the words that Rust, Python and the shell share.
@@ -106,6 +106,33 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// The link on the way to the server that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Link {
+    /// The host's name could not be resolved.
+    Name,
+    /// No connection, or it broke.
+    Tcp,
+    /// The proxy.
+    Proxy,
+    /// TLS: the certificate, or the server does not speak it.
+    Tls,
+}
+
+impl Link {
+    /// The name that Python's `LLMError.link` and `--json` show.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Tcp => "tcp",
+            Self::Proxy => "proxy",
+            Self::Tls => "tls",
+        }
+    }
+}
+
 /// A failed model call. Boxed inside, so that a `Result` stays small.
 #[derive(Clone)]
 pub struct LlmError(Box<Details>);
@@ -118,6 +145,8 @@ pub struct Details {
     pub kind: ErrorKind,
     /// One or two sentences: which link failed and how. Never holds a key.
     pub message: String,
+    /// For `connection`, and for `timeout` while connecting: the link that failed.
+    pub link: Option<Link>,
     /// The HTTP status, or the status that an error inside a 200 names.
     pub status_code: Option<u16>,
     /// Whether the same request may succeed later.
@@ -144,6 +173,8 @@ pub struct Details {
     pub hint: Option<String>,
     /// How many requests were sent, retries included; 0 when none was.
     pub attempts: u32,
+    /// The tries before the last one: why each failed, and how long was waited after it.
+    pub retries: Vec<Retry>,
     /// What had been bridged before it failed: adaptations of the request, leniencies in what had arrived.
     pub ledger: Vec<LedgerEntry>,
 }
@@ -154,6 +185,7 @@ impl LlmError {
         Self(Box::new(Details {
             kind,
             message: message.into(),
+            link: None,
             status_code: None,
             retryable: kind.retryable(),
             retry_after: None,
@@ -167,6 +199,7 @@ impl LlmError {
             partial: None,
             hint: None,
             attempts: 0,
+            retries: Vec::new(),
             ledger: Vec::new(),
         }))
     }
@@ -194,6 +227,18 @@ impl LlmError {
         if !partial.is_empty() || partial.usage.is_some() {
             self.partial = Some(Box::new(partial));
         }
+        self
+    }
+
+    /// Whether the server says that it is still loading the model (llama.cpp, Xinference, Hugging Face).
+    pub fn is_loading(&self) -> bool {
+        crate::verdict::is_loading(self.kind, &self.message)
+    }
+
+    /// Names the link that failed.
+    #[must_use]
+    pub fn with_link(mut self, link: Link) -> Self {
+        self.link = Some(link);
         self
     }
 

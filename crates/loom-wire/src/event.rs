@@ -140,8 +140,25 @@ pub enum Event {
     },
     /// The tokens used; at most once.
     Usage(Usage),
+    /// A try failed and another follows; before the first delta only.
+    Retry(Retry),
     /// The end; exactly once, last.
     Finish(Box<Finish>),
+}
+
+/// A try that failed, and when the next one follows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Retry {
+    /// Which try failed; counts from 1.
+    pub attempt: u32,
+    /// Why: the kind of failure, or `"loading"` while the server loads its model.
+    pub reason: String,
+    /// What failed, in a sentence.
+    pub message: String,
+    /// The HTTP status, if there was one.
+    pub status_code: Option<u16>,
+    /// Seconds until the next try.
+    pub wait: f64,
 }
 
 fn flat_calls<S: Serializer>(calls: &[ToolCall], serializer: S) -> Result<S::Ok, S::Error> {
@@ -221,6 +238,8 @@ impl Completion {
             }
             Event::ToolCalls { tool_calls } => self.tool_calls.extend_from_slice(tool_calls),
             Event::Usage(usage) => self.usage = Some(*usage),
+            // The answer begins anew.
+            Event::Retry(_) => {}
             Event::Finish(finish) => {
                 let finish = (**finish).clone();
                 self.finish_reason = finish.finish_reason;

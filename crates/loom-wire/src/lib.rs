@@ -44,8 +44,8 @@ mod verdict;
 mod wordings;
 
 pub use echo::Echo;
-pub use error::{ErrorKind, LlmError};
-pub use event::{Completion, Event, Finish, FinishReason, Usage};
+pub use error::{ErrorKind, Link, LlmError};
+pub use event::{Completion, Event, Finish, FinishReason, Retry, Usage};
 pub use ledger::{LedgerEntry, Rule};
 pub use limits::Limits;
 pub use message::{Content, Message, Role};

@@ -89,6 +89,12 @@ pub(crate) fn classify(status: Option<u16>, api: &ApiError, echo: Echo<'_>) -> V
     }
 }
 
+/// Whether a refusal says that the server is loading the model: a state and not a failure.
+pub(crate) fn is_loading(kind: ErrorKind, message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    kind == ErrorKind::Overloaded && LOADING.iter().any(|words| message.contains(words))
+}
+
 /// `Model "x" not found`, `The model x does not exist`: the sentence is about the model and not about a tool or a file.
 fn is_unknown_model(message: &str) -> bool {
     let subject = message.strip_prefix("the ").unwrap_or(message);

@@ -252,6 +252,7 @@ proptest! {
             Event::ToolCalls { .. } => 1,
             Event::Usage(_) => 2,
             Event::Finish(_) => 3,
+            Event::Retry(_) => panic!("bytes are never retried"),
         };
         let ranks: Vec<i32> = outcome.events.iter().map(rank).collect();
         prop_assert!(ranks.is_sorted(), "{:?}", outcome.events);

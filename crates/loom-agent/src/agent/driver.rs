@@ -180,6 +180,7 @@ impl Driver {
                     Event::ReasoningDelta { content } => Some(AgentEvent::ReasoningDelta { content }),
                     Event::ToolCalls { tool_calls } => Some(AgentEvent::ToolCalls { tool_calls }),
                     Event::Usage(usage) => Some(AgentEvent::Usage(usage)),
+                    Event::Retry(retry) => Some(AgentEvent::Retry(retry)),
                 };
                 match report {
                     None => Input::Completion(std::mem::take(completion)),

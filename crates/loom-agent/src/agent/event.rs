@@ -1,6 +1,6 @@
 //! What a run reports while it goes on: one vocabulary for Rust, Python and `--json`.
 
-use loom_wire::{Message, ToolCall, Usage};
+use loom_wire::{Message, Retry, ToolCall, Usage};
 use serde::Serialize;
 
 /// An event of a run.
@@ -56,6 +56,8 @@ pub enum AgentEvent {
     },
     /// Tokens used by one turn.
     Usage(Usage),
+    /// A try to ask the model failed, or the server is loading it; another try follows.
+    Retry(Retry),
     /// The end: exactly once, last.
     Finish {
         /// Why the answer ended.

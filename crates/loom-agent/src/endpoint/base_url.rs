@@ -201,7 +201,7 @@ pub(crate) fn visible(url: &Url) -> String {
     if names.is_empty() { text } else { format!("{text}?{}", names.join("&")) }
 }
 
-fn is_local_host(host: &str) -> bool {
+pub(super) fn is_local_host(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || host.ends_with(".localhost")

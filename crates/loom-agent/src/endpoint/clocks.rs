@@ -19,6 +19,9 @@ pub struct Timeout {
     /// Between two payloads; keep-alives do not count. Default none.
     #[serde(with = "seconds")]
     pub idle: Option<Duration>,
+    /// For a model that the server is still loading; the tries meanwhile are no retries. Default 300 s.
+    #[serde(with = "seconds")]
+    pub loading: Option<Duration>,
     /// The whole call, retries and their waits included. Default 600 s.
     #[serde(with = "seconds")]
     pub total: Option<Duration>,
@@ -30,6 +33,7 @@ impl Default for Timeout {
             connect: Some(Duration::from_secs(5)),
             first_token: None,
             idle: None,
+            loading: Some(Duration::from_secs(300)),
             total: Some(Duration::from_secs(600)),
         }
     }
@@ -81,6 +85,17 @@ impl Clocks {
 
     pub(crate) fn payload_arrived(&mut self) {
         self.last_payload = Some(Instant::now());
+    }
+
+    /// How long a model that is being loaded is waited for.
+    pub(crate) fn loading_limit(&self) -> Option<Duration> {
+        self.timeout.loading
+    }
+
+    /// The clocks for reading something that should not pause.
+    pub(crate) fn flowing(mut self) -> Self {
+        self.payload_arrived();
+        self
     }
 
     /// How much of the total is left; `None` when it has no limit.

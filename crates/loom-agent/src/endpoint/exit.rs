@@ -4,23 +4,24 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use loom_wire::{ErrorKind, LlmError};
+use loom_wire::{ErrorKind, Link, LlmError};
 use reqwest::{Client, Request, Response, Url};
 
 use super::base_url::{BaseUrl, visible};
 use super::client::{self, HttpClient};
 use super::clocks::Clocks;
+use super::environment::{Environment, Via};
+use super::failure;
 use super::network::Network;
 use super::transport::{self, Way};
-use super::{certificate, failure};
 
 /// How requests leave.
 pub(super) struct Exit {
     /// The caller's own client, instead of Loom's.
     given: Option<HttpClient>,
     way: Arc<Way>,
-    /// The client that was used last, with the runtime and the process that it belongs to.
-    used: Mutex<Option<(tokio::runtime::Id, u32, Client)>>,
+    /// The client that was used last, with the runtime and the process that it belongs to, and whether it speaks TLS.
+    used: Mutex<Option<(tokio::runtime::Id, u32, bool, Client)>>,
 }
 
 impl Exit {
@@ -39,13 +40,9 @@ impl Exit {
         }
         let way = Way {
             connect,
-            environment: transport::environment(),
+            environment: Environment::read(),
             tls: network.tls()?,
-            // `*` means every host; reqwest takes it for names only.
-            proxy: match &network.proxy {
-                Some(proxy) => Some(proxy.url().map(str::to_owned)),
-                None => transport::exempts_all().then_some(None),
-            },
+            proxy: network.proxy.as_ref().map(|proxy| proxy.url().map(str::to_owned)),
             resolve: network.resolve.iter().map(|(name, address)| (name.to_lowercase(), *address)).collect(),
             http2: network.http2.unwrap_or(true),
             socket: base.socket().map(ToOwned::to_owned),
@@ -67,16 +64,24 @@ impl Exit {
         }
     }
 
+    /// The proxy on the way to a URL, if it can be used and is Loom's to choose.
+    pub(super) fn via(&self, url: &Url) -> Option<Via> {
+        if self.given.is_some() { None } else { self.way.via(url).ok().flatten() }
+    }
+
     /// Sends a request and waits for the head of the answer, within the clocks.
     pub(super) async fn send(&self, request: Request, clocks: &Clocks) -> Result<Response, LlmError> {
         let url = request.url().clone();
         let result = match &self.given {
             Some(HttpClient::Transport(transport)) => {
-                clocks.wait(client::send(transport.as_ref(), request)).await.and_then(|result| result)
+                let result = clocks.wait(client::send(transport.as_ref(), request)).await.map_err(unanswered);
+                result.and_then(|result| result)
             }
             _ => {
-                let result = clocks.wait(self.client()?.execute(request)).await;
-                result.and_then(|result| result.map_err(|error| self.explain(&error, &url)))
+                let via = if self.given.is_some() { None } else { self.way.via(&url)? };
+                let client = self.client(&url, via.as_ref())?;
+                let result = clocks.wait(client.execute(request)).await.map_err(unanswered);
+                result.and_then(|result| result.map_err(|error| self.explain(&error, &url, via.as_ref())))
             }
         };
         result.map_err(|mut error| {
@@ -85,7 +90,7 @@ impl Exit {
         })
     }
 
-    fn client(&self) -> Result<Client, LlmError> {
+    fn client(&self, url: &Url, via: Option<&Via>) -> Result<Client, LlmError> {
         if let Some(HttpClient::Reqwest(client)) = &self.given {
             return Ok(client.clone());
         }
@@ -95,28 +100,30 @@ impl Exit {
             })?
             .id();
         let process = std::process::id();
+        let tls = url.scheme() == "https" || via.is_some_and(|via| via.url.scheme() == "https");
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         match used.as_ref() {
-            Some((at, of, client)) if (*at, *of) == (runtime, process) => Ok(client.clone()),
+            Some((at, of, speaks, client)) if (*at, *of, *speaks) == (runtime, process, tls) => {
+                Ok(client.clone())
+            }
             _ => {
-                let client = transport::client(&self.way, runtime)?;
-                *used = Some((runtime, process, client.clone()));
+                let client = transport::client(&self.way, runtime, tls)?;
+                *used = Some((runtime, process, tls, client.clone()));
                 Ok(client)
             }
         }
     }
 
-    fn explain(&self, error: &reqwest::Error, url: &Url) -> LlmError {
+    fn explain(&self, error: &reqwest::Error, url: &Url, via: Option<&Via>) -> LlmError {
         if let Some(socket) = self.way.socket.as_ref().filter(|_| error.is_connect()) {
             let causes = failure::chain(error);
             let message = format!("no connection to the socket {}: {causes}", socket.display());
             return LlmError::new(ErrorKind::Connection, message)
+                .with_link(Link::Tcp)
                 .with_hint("is the server running, and may this user open its socket?");
         }
-        let place =
-            url.port_or_known_default().map(|port| format!("{}:{port}", url.host_str().unwrap_or_default()));
-        certificate::explain(error, &place.unwrap_or_default())
-            .unwrap_or_else(|| failure::explain(error, url))
+        // A client that was given has a clock of its own.
+        failure::explain(error, url, via, self.way.connect.filter(|_| self.given.is_none()))
     }
 }
 
@@ -124,4 +131,10 @@ impl fmt::Debug for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Exit")
     }
+}
+
+/// A clock ran out before the head of an answer had arrived.
+fn unanswered(mut error: LlmError) -> LlmError {
+    error.message.push_str(": the server had not begun to answer");
+    error
 }

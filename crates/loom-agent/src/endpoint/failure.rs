@@ -1,79 +1,196 @@
 //! A transport failure as an error: which link failed (name, TCP, proxy, TLS), and what to do about it.
+//!
+//! Decided by the types in the chain of causes. Words are used only where a library keeps its type to itself.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::io;
+use std::time::Duration;
 
-use loom_wire::{ErrorKind, LlmError};
+use loom_wire::{ErrorKind, Link, LlmError};
+use reqwest::Url;
 
-/// A transport failure as an error that says which link failed.
-pub(super) fn explain(error: &reqwest::Error, url: &reqwest::Url) -> LlmError {
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
-    let causes = chain(error);
-    let lower = causes.to_lowercase();
-    let place = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let failed = |message: String| LlmError::new(ErrorKind::Connection, message);
-    if error.is_connect() && error.is_timeout() {
-        let message = format!("no connection to {place} within the connect timeout");
-        let unusual_tls = url.scheme() == "https" && port != Some(443);
-        return LlmError::new(ErrorKind::Timeout, message).with_hint(if unusual_tls {
+use super::certificate;
+use super::environment::{SETTING, Via};
+
+/// The error of a request that got no answer; `connect` is the limit of that clock.
+pub(super) fn explain(
+    error: &reqwest::Error,
+    url: &Url,
+    via: Option<&Via>,
+    connect: Option<Duration>,
+) -> LlmError {
+    let target = place(url);
+    if let Some(tls) = find::<rustls::Error>(error) {
+        let explained = certificate::explain(error, &target).unwrap_or_else(|| tls_error(tls, &target));
+        return through(explained.with_link(Link::Tls), via);
+    }
+    match via {
+        // Only what stands behind the proxy is beyond its reach: a tunnel that stands and then breaks.
+        Some(via) if error.is_connect() => proxy_error(error, via, &target, connect),
+        Some(_) | None if error.is_connect() => direct_error(error, url, &target, connect),
+        _ => through(broken(error, &target), via),
+    }
+}
+
+fn direct_error(error: &reqwest::Error, url: &Url, target: &str, connect: Option<Duration>) -> LlmError {
+    if is_clock(error) {
+        let message = format!("no connection to {target} {}", within(connect));
+        let unusual_tls = url.scheme() == "https" && url.port().is_some();
+        return LlmError::new(ErrorKind::Timeout, message).with_link(Link::Tcp).with_hint(if unusual_tls {
             "does the server speak TLS on this port, or is it http:// instead of https://? A firewall may also drop the packets"
         } else {
             "is the host right and reachable from here? A firewall may drop the packets, or a proxy be needed (HTTPS_PROXY)"
         });
     }
-    if has(&["proxy", "tunnel"]) {
-        return failed(format!("the proxy refused or failed: {causes}"))
-            .with_hint("check HTTPS_PROXY/HTTP_PROXY/ALL_PROXY; hosts in NO_PROXY are reached directly");
-    }
-    if has(&["dns error", "failed to lookup", "name or service not known"]) {
-        return failed(format!("the name {host:?} cannot be resolved")).with_hint(
-            "is it spelled right? Names of an intranet resolve only within it; a proxy may be needed",
+    if error.is_dns() {
+        let host = url.host_str().unwrap_or_default();
+        return failed(format!("the name {host:?} cannot be resolved"), Link::Name).with_hint(
+            "is it spelled right? Names of an intranet resolve only within it; a proxy may be needed (HTTPS_PROXY)",
         );
     }
-    if has(&["unknownissuer", "unknown issuer"]) {
-        return failed(format!("the certificate of {place} is from an issuer that is not trusted here"))
-            .with_hint("if a company CA signs it, set SSL_CERT_FILE to a PEM file with that CA");
+    match find::<io::Error>(error).map(io::Error::kind) {
+        // What usually listens there is the provider data's to say.
+        Some(io::ErrorKind::ConnectionRefused) => failed(format!("nothing listens on {target}"), Link::Tcp),
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+            failed(format!("{target} cannot be reached: {}", chain(error)), Link::Tcp)
+                .with_hint("is this machine in the right network (VPN)? A proxy may be needed (HTTPS_PROXY)")
+        }
+        _ => failed(format!("no connection to {target}: {}", chain(error)), Link::Tcp),
     }
-    if has(&["certificate", "tls", "handshake", "invalidcontenttype", "corrupt message"]) {
-        return failed(format!("TLS with {place} failed: {causes}")).with_hint(
-            if has(&["corrupt message", "invalidcontenttype"]) {
-                "the server does not speak TLS on this port: is it http:// instead of https://?"
-            } else {
-                "the certificate must be valid, unexpired and issued for this host"
-            },
-        );
-    }
-    if has(&["connection refused"]) {
-        return failed(format!("nothing listens on {place}")).with_hint(nothing_listens(port));
-    }
-    if error.is_connect() {
-        return failed(format!("no connection to {place}: {causes}"));
-    }
-    failed(format!("the connection to {place} broke: {causes}"))
 }
 
-fn nothing_listens(port: Option<u16>) -> &'static str {
-    match port {
-        Some(11434) => "is Ollama running? Start it with `ollama serve`",
-        Some(1234) => "is LM Studio's server running? Start it in the Developer tab",
-        Some(5000) => "is text-generation-webui running with its API (`--api`)?",
-        Some(8000) => "is the server running? For vLLM: `vllm serve MODEL --port 8000`",
-        Some(8080) => "is the server running? For llama.cpp: `llama-server -m MODEL.gguf --port 8080`",
-        _ => "is the server running, and is the port right?",
+fn proxy_error(error: &reqwest::Error, via: &Via, target: &str, connect: Option<Duration>) -> LlmError {
+    let causes = chain(error);
+    let proxy = via.to_string();
+    // hyper-util keeps the type of a tunnel's failure to itself.
+    if causes.contains("proxy authorization required") {
+        return proxy_wants_credentials(&proxy, via);
     }
+    let refused =
+        find::<io::Error>(error).is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
+    let why = match () {
+        () if is_clock(error) => format!("no connection to it {}", within(connect)),
+        () if error.is_dns() => "its name cannot be resolved".to_owned(),
+        () if refused => "nothing listens there".to_owned(),
+        () if causes.contains("unsuccessful") => "it refused to open a tunnel".to_owned(),
+        () => causes,
+    };
+    let kind = if is_clock(error) { ErrorKind::Timeout } else { ErrorKind::Connection };
+    LlmError::new(kind, format!("the proxy {proxy} on the way to {target} failed: {why}"))
+        .with_link(Link::Proxy)
+        .with_hint(proxy_hint(via, target))
+}
+
+/// What to do about a proxy; for a server on this machine it is hardly ever meant.
+fn proxy_hint(via: &Via, target: &str) -> String {
+    if via.named_by == SETTING {
+        return "check `proxy`; \"direct\" reaches the endpoint without one".to_owned();
+    }
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    let usual = if super::base_url::is_local_host(host) {
+        "a server on this machine needs no proxy: set NO_PROXY=localhost,127.0.0.1".to_owned()
+    } else {
+        format!("if {host} is reached without a proxy, add it to NO_PROXY")
+    };
+    format!("check {}; {usual}", via.named_by)
+}
+
+/// The proxy answered 407, to a request or to a tunnel.
+pub(super) fn proxy_wants_credentials(proxy: &str, via: &Via) -> LlmError {
+    let given = !via.url.username().is_empty();
+    let message = if given { "refuses the credentials that were given" } else { "wants credentials" };
+    failed(format!("the proxy {proxy} {message} (407)"), Link::Proxy).with_retryable(false).with_hint(
+        format!(
+            "put them into {}: http://user:password@host:port, special characters percent-encoded",
+            via.named_by
+        ),
+    )
+}
+
+/// An answer that came through a proxy, and may be the proxy's own.
+pub(super) fn of_the_proxy(error: &mut LlmError, via: &Via) {
+    match error.status_code {
+        Some(407) => {
+            let (url, body) = (error.url.take(), error.body.take());
+            *error = proxy_wants_credentials(&via.to_string(), via);
+            (error.status_code, error.url, error.body) = (Some(407), url, body);
+        }
+        // A gateway's words for a server that it does not reach.
+        Some(502..=504) if error.hint.is_none() => {
+            error.hint =
+                Some(format!("the request went through the proxy {via}, which may be the one that answers"));
+        }
+        _ => {}
+    }
+}
+
+/// A failure of TLS for another reason than the certificates.
+fn tls_error(error: &rustls::Error, target: &str) -> LlmError {
+    let failed = failed(format!("TLS with {target} failed: {error}"), Link::Tls);
+    match error {
+        rustls::Error::InvalidMessage(_) => failed
+            .with_retryable(false)
+            .with_hint("the server does not speak TLS on this port: is it http:// instead of https://?"),
+        _ => failed.with_hint("the certificate must be valid, unexpired and issued for this host"),
+    }
+}
+
+fn broken(error: &reqwest::Error, target: &str) -> LlmError {
+    failed(format!("the connection to {target} broke: {}", chain(error)), Link::Tcp)
+}
+
+fn failed(message: String, link: Link) -> LlmError {
+    LlmError::new(ErrorKind::Connection, message).with_link(link)
+}
+
+/// Names the proxy that the failed connection went through.
+fn through(mut error: LlmError, via: Option<&Via>) -> LlmError {
+    if let Some(via) = via {
+        error.message = format!("{}, through the proxy {via}", error.message);
+    }
+    error
+}
+
+fn within(connect: Option<Duration>) -> String {
+    connect.map_or_else(
+        || "within the limit of the client".to_owned(),
+        |limit| format!("within {} s (connect)", limit.as_secs_f64()),
+    )
+}
+
+fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Whether the connect clock ran out, and not the system's own.
+fn is_clock(error: &reqwest::Error) -> bool {
+    error.is_timeout() && find::<io::Error>(error).is_none_or(|cause| cause.raw_os_error().is_none())
+}
+
+/// The first cause of this type.
+fn find<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
+    causes(error).find_map(|cause| cause.downcast_ref::<T>())
+}
+
+/// The causes of an error. What an `io::Error` wraps is one of them, which its `source` passes over.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause| {
+        let cause: &(dyn Error + 'static) = *cause;
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| cause.source())
+    })
 }
 
 /// An error with its causes, each once.
 pub(super) fn chain(error: &reqwest::Error) -> String {
     // reqwest's own first line repeats the URL, which may hold secrets in its query.
     let mut texts: Vec<String> = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
+    for cause in causes(error) {
         let text = cause.to_string();
         if !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
         }
-        next = cause.source();
     }
     if texts.is_empty() { "the request failed".to_owned() } else { texts.join(": ") }
 }

@@ -6,6 +6,7 @@ mod certificate;
 mod client;
 mod clocks;
 mod credential;
+mod environment;
 mod exit;
 pub(crate) mod explanation;
 mod failure;
@@ -15,6 +16,7 @@ mod outgoing;
 mod plain;
 mod proxy;
 mod retry;
+mod retry_budget;
 mod secrets;
 pub(crate) mod server;
 mod sign;
@@ -44,6 +46,8 @@ pub use network::{ClientCert, Network};
 pub(crate) use outgoing::Additions;
 pub use proxy::Proxy;
 pub use retry::Retries;
+pub(crate) use retry::Tries;
+pub(crate) use retry_budget::succeeded as retry_succeeded;
 pub use sign::{Signer, Unsigned};
 pub use throttle::RateLimits;
 pub(crate) use throttle::{Pass, Throttle};
@@ -56,6 +60,8 @@ use outgoing::Outgoing;
 
 /// The most that is read of a refusal's body.
 const MAX_ERROR_BODY: usize = 1 << 20;
+/// How long the rest of a refusal's body is waited for: it is short, and mostly comes with its head.
+const ERROR_BODY_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
 /// The most that is read of a list of models.
 const MAX_MODELS_BODY: usize = 16 << 20;
 
@@ -231,15 +237,17 @@ impl Endpoint {
 
     pub(crate) async fn models_within(&self, clocks: &Clocks) -> Result<Vec<String>, LlmError> {
         let mut attempts = 1;
+        let origin = self.base.origin();
+        let mut tries = Tries::new(self.retries, &origin);
         loop {
             let mut error = match self.find_models(clocks).await {
                 Ok(ids) => return Ok(ids),
                 Err(error) => self.scrub(error),
             };
             error.attempts = attempts;
-            match self.retries.wait(&error, attempts) {
-                Some(wait) if clocks.left().is_none_or(|left| wait < left) => tokio::time::sleep(wait).await,
-                _ => return Err(error),
+            match tries.after(&mut error, clocks) {
+                Some(retry) => tokio::time::sleep(std::time::Duration::from_secs_f64(retry.wait)).await,
+                None => return Err(error),
             }
             attempts += 1;
         }
@@ -338,7 +346,10 @@ impl Endpoint {
                 unknown_server: (!is_success || self.server.is_open()).then(|| Arc::clone(&self.server)),
                 response,
             };
-            return if is_success { Ok(answer) } else { Err(answer.refusal(clocks).await) };
+            if is_success {
+                return Ok(answer);
+            }
+            return Err(answer.refusal(clocks, self.exit.via(&url).as_ref()).await);
         }
         Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &self.exit.shown(&url)))
     }
@@ -467,7 +478,7 @@ impl Answer {
 
     async fn read_all(&mut self, limit: usize, clocks: &Clocks) -> Result<Vec<u8>, LlmError> {
         let mut body = Vec::new();
-        while let Some(bytes) = self.chunk(clocks).await? {
+        while let Some(bytes) = self.chunk(&clocks.flowing()).await? {
             body.extend_from_slice(&bytes);
             if body.len() > limit {
                 return Err(LlmError::bad_response(format!("the answer is larger than {limit} bytes")));
@@ -476,10 +487,12 @@ impl Answer {
         Ok(body)
     }
 
-    async fn refusal(mut self, clocks: &Clocks) -> LlmError {
+    async fn refusal(mut self, clocks: &Clocks, via: Option<&environment::Via>) -> LlmError {
         let mut body = Vec::new();
-        // A body that breaks off still says more than none.
-        while let Ok(Some(bytes)) = self.chunk(clocks).await {
+        // A body that breaks off or stands still says more than none.
+        while let Ok(Ok(Some(bytes))) =
+            tokio::time::timeout(ERROR_BODY_PAUSE, self.chunk(&clocks.flowing())).await
+        {
             body.extend_from_slice(&bytes);
             if body.len() > MAX_ERROR_BODY {
                 break;
@@ -489,6 +502,10 @@ impl Answer {
         advice::apply(&mut error, self.response.headers(), std::time::SystemTime::now());
         error.request_id = self.request_id.take().or(error.request_id.take());
         error.url = Some(self.url.clone());
+        // Over TLS, only the server's own answers arrive here; without it, the proxy's do as well.
+        if let Some(via) = via {
+            failure::of_the_proxy(&mut error, via);
+        }
         error
     }
 }

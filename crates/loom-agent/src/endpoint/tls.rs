@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde::Deserialize;
 
 use super::certificate::{Anyone, Explaining};
+use super::environment::Environment;
 use super::network::{ClientCert, Network};
 
 /// A version of TLS. Older ones are not spoken at all.
@@ -97,9 +98,12 @@ impl Tls {
         Ok(tls)
     }
 
-    /// The configuration, with the system's authorities.
-    pub(super) fn config(&self) -> Result<ClientConfig, LlmError> {
-        self.build(if self.skip_verify { RootCertStore::empty() } else { system_roots()? })
+    /// The configuration, with the authorities of the system or the environment; `None`: there is no TLS on the way.
+    pub(super) fn config(&self, environment: Option<&Environment>) -> Result<ClientConfig, LlmError> {
+        self.build(match environment {
+            Some(environment) if !self.skip_verify => roots(environment)?,
+            _ => RootCertStore::empty(),
+        })
     }
 
     fn build(&self, mut roots: RootCertStore) -> Result<ClientConfig, LlmError> {
@@ -159,20 +163,31 @@ fn verifier(
         .map_err(|error| LlmError::config(format!("TLS cannot be set up: {error}")))
 }
 
-fn system_roots() -> Result<RootCertStore, LlmError> {
+/// The authorities that are trusted: the system's, or those that the environment names.
+fn roots(environment: &Environment) -> Result<RootCertStore, LlmError> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    for error in &found.errors {
-        // A bundle that the user named and that cannot be read must not fail as "unknown issuer" later.
-        if let Some(name) =
-            ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().find(|name| std::env::var_os(name).is_some())
-        {
-            return Err(LlmError::config(format!(
-                "the certificates that {name} names cannot be read: {error}"
-            )));
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    let Some((name, value)) = environment.certificates.first() else {
+        for error in &found.errors {
+            tracing::warn!(target: "loom", %error, "some of the system's certificates cannot be read");
         }
-        tracing::warn!(target: "loom", %error, "some of the system's certificates cannot be read");
+        return Ok(roots);
+    };
+    // What the user named and what cannot be used must not fail as "unknown issuer" later.
+    let refused = |why: String| {
+        LlmError::config(why).with_hint(
+            "SSL_CERT_FILE names a PEM file, SSL_CERT_DIR a folder of them; unset them for the system's own",
+        )
+    };
+    if value.is_empty() {
+        return Err(refused(format!("{name} is set but empty")));
+    }
+    if let Some(error) = found.errors.first() {
+        return Err(refused(format!("the certificates that {name} names cannot be read: {error}")));
+    }
+    if usable == 0 {
+        return Err(refused(format!("{name} names no certificate: there is none in {}", value.display())));
     }
     Ok(roots)
 }

@@ -11,31 +11,18 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use loom_wire::LlmError;
-use reqwest::Client;
+use reqwest::{Client, Url};
 
+use super::environment::{Environment, SETTING, Via};
 use super::failure::chain;
 use super::tls::Tls;
-
-/// The variables that reqwest and rustls-native-certs read.
-const ENVIRONMENT: [&str; 11] = [
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUEST_METHOD",
-];
 
 #[derive(PartialEq, Eq, Hash)]
 struct ClientKey {
     runtime: tokio::runtime::Id,
     process: u32,
     way: Arc<Way>,
+    tls: bool,
 }
 
 /// What decides over a connection. Endpoints that agree in it share their connections.
@@ -53,30 +40,32 @@ pub(super) struct Way {
     pub(super) socket: Option<PathBuf>,
 }
 
-/// The values of the variables that name proxies and certificates.
-pub(super) type Environment = Vec<Option<std::ffi::OsString>>;
-
-/// Reads them. Done where the endpoint is made and not per request: a program's other threads may change its
-/// environment, which must not be read at the same time.
-pub(super) fn environment() -> Environment {
-    ENVIRONMENT.iter().map(std::env::var_os).collect()
-}
-
-/// Whether NO_PROXY names every host.
-pub(super) fn exempts_all() -> bool {
-    ["NO_PROXY", "no_proxy"].iter().any(|name| std::env::var_os(name).is_some_and(|value| value == "*"))
+impl Way {
+    /// The proxy on the way to a URL.
+    ///
+    /// # Errors
+    /// `config` if the environment names one that cannot be used.
+    pub(super) fn via(&self, url: &Url) -> Result<Option<Via>, LlmError> {
+        match &self.proxy {
+            _ if self.socket.is_some() => Ok(None),
+            None => self.environment.via(url),
+            Some(None) => Ok(None),
+            // It was checked when it was set.
+            Some(Some(proxy)) => Ok(Url::parse(proxy).ok().map(|url| Via { named_by: SETTING, url })),
+        }
+    }
 }
 
 static CLIENTS: LazyLock<Mutex<HashMap<ClientKey, Client>>> = LazyLock::new(Mutex::default);
 
-/// The client for a way. Must be called within a tokio runtime.
-pub(super) fn client(way: &Arc<Way>, runtime: tokio::runtime::Id) -> Result<Client, LlmError> {
-    let key = ClientKey { runtime, process: std::process::id(), way: Arc::clone(way) };
+/// The client for a way, with certificates if there is TLS on it. Must be called within a tokio runtime.
+pub(super) fn client(way: &Arc<Way>, runtime: tokio::runtime::Id, tls: bool) -> Result<Client, LlmError> {
+    let key = ClientKey { runtime, process: std::process::id(), way: Arc::clone(way), tls };
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.get(&key) {
         return Ok(client.clone());
     }
-    let client = build(way)?;
+    let client = build(way, tls)?;
     // Tests and servers that reload their environment make many; the old ones are closed.
     if clients.len() >= 32 {
         clients.clear();
@@ -85,8 +74,8 @@ pub(super) fn client(way: &Arc<Way>, runtime: tokio::runtime::Id) -> Result<Clie
     Ok(client)
 }
 
-fn build(way: &Way) -> Result<Client, LlmError> {
-    let mut tls = way.tls.config()?;
+fn build(way: &Way, needs_tls: bool) -> Result<Client, LlmError> {
+    let mut tls = way.tls.config(needs_tls.then_some(&way.environment))?;
     tls.alpn_protocols =
         if way.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     let mut builder = Client::builder()
@@ -103,7 +92,14 @@ fn build(way: &Way) -> Result<Client, LlmError> {
         builder = builder.connect_timeout(limit);
     }
     match &way.proxy {
-        None => {}
+        // Where no variable decides, the system's own settings count (macOS, Windows).
+        None if !way.environment.decides() => {}
+        None => {
+            let environment = way.environment.clone();
+            // One that cannot be read has been refused before: see `Environment::via`.
+            let via = move |url: &Url| Some(environment.via(url).ok()??.url);
+            builder = builder.no_proxy().proxy(reqwest::Proxy::custom(via));
+        }
         Some(None) => builder = builder.no_proxy(),
         Some(Some(url)) => {
             let proxy = reqwest::Proxy::all(url).map_err(|_| LlmError::config("proxy: it cannot be used"))?;

@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
 use loom_wire::answer::{AnswerDecoder, End, Expected};
 use loom_wire::request::{Encoded, Notes};
-use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_error, json_answer};
+use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Retry, Rule, api_error, json_answer};
 
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries};
+use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retry_succeeded};
 use crate::model::habits::Habit;
 use crate::model::hints::{Asked, explained};
-use crate::model::llm::EventStream;
 use crate::model::media;
+use crate::model::notices::Notices;
 use crate::model::path::{is_wrong_path, path_error};
 use crate::model::record::LastCall;
 use crate::model::unified::Inner;
@@ -40,6 +39,8 @@ pub(crate) struct Call {
     retries: Retries,
     state: State,
     ready: VecDeque<Event>,
+    /// What is reported while the call waits.
+    pub(crate) notices: Notices,
     /// Where newly decoded events land; empty between calls, kept for its memory.
     decoded: Vec<Event>,
 }
@@ -59,6 +60,8 @@ struct Reading {
     answer: Answer,
     decoder: AnswerDecoder,
     attempts: u32,
+    /// The tries before this one.
+    retries: Vec<Retry>,
     pass: Pass,
     has_token: bool,
     /// What answers to such requests are like, as far as earlier ones have shown.
@@ -134,6 +137,7 @@ impl Call {
             retries,
             state,
             ready: VecDeque::new(),
+            notices: Notices::default(),
             decoded: Vec::new(),
         }
     }
@@ -142,10 +146,6 @@ impl Call {
     pub(crate) fn once(mut self) -> Self {
         self.retries.max = 0;
         self
-    }
-
-    pub(crate) fn into_stream(self) -> EventStream {
-        Box::pin(stream::unfold(self, |mut call| async move { call.next().await.map(|event| (event, call)) }))
     }
 
     pub(crate) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
@@ -207,7 +207,9 @@ impl Call {
         if base != *given {
             changes.path(given, &base);
         }
-        let (mut attempts, mut failures, mut bad_responses) = (0, 0, 0);
+        let mut attempts = 0;
+        let origin = given.origin();
+        let mut tries = Tries::new(self.retries, &origin);
         let mut first_path_error: Option<LlmError> = None;
         loop {
             attempts += 1;
@@ -217,7 +219,9 @@ impl Call {
             let body = Bytes::from(body);
             changes.request(notes);
             let mut error = match self.attempt(&base, &model, body.clone(), stream, changes, attempts).await {
-                Ok(reading) => {
+                Ok(mut reading) => {
+                    reading.retries = tries.history;
+                    retry_succeeded(&origin);
                     // Only what has helped is remembered.
                     adaptation.keep();
                     if first_path_error.is_some() {
@@ -274,19 +278,12 @@ impl Call {
                 model = served;
                 continue;
             }
-            failures += 1;
-            // What a server answers wrongly twice (an empty answer, mostly) it will a third time.
-            bad_responses += u32::from(error.kind == ErrorKind::BadResponse);
-            if bad_responses > 1 {
-                return Err(explained(error, &self.asked(&model)));
-            }
-            let Some(wait) = self.retries.wait(&error, failures) else {
+            let Some(retry) = tries.after(&mut error, &self.clocks) else {
                 return Err(explained(error, &self.asked(&model)));
             };
-            if self.clocks.left().is_some_and(|left| left <= wait) {
-                return Err(explained(error, &self.asked(&model)));
-            }
-            tracing::info!(target: "loom", attempt = attempts, wait_s = wait.as_secs_f64(), kind = %error.kind, "retrying");
+            tracing::info!(target: "loom", attempt = attempts, wait_s = retry.wait, reason = %retry.reason, "retrying");
+            let wait = Duration::from_secs_f64(retry.wait);
+            self.notices.push(Event::Retry(retry));
             tokio::time::sleep(wait).await;
         }
     }
@@ -326,8 +323,16 @@ impl Call {
         if self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for) {
             decoder.expect_json();
         }
-        let mut reading =
-            Box::new(Reading { sent, answer, decoder, attempts, pass, has_token: false, habit });
+        let mut reading = Box::new(Reading {
+            sent,
+            answer,
+            decoder,
+            attempts,
+            retries: Vec::new(),
+            pass,
+            has_token: false,
+            habit,
+        });
         // Until something is there to deliver, a failure can still be repeated.
         while self.decoded.is_empty() && !reading.decoder.is_done() {
             reading.advance(&mut self.clocks, &mut self.decoded).await?;
@@ -397,6 +402,8 @@ impl Reading {
                 let result = self.decoder.push(&bytes, out);
                 // A role alone is no token: some servers send it before they read the prompt.
                 self.has_token |= !out.is_empty();
+                // A whole answer that has begun comes without a pause.
+                self.has_token |= self.decoder.is_whole();
                 if self.has_token && self.decoder.payloads() > payloads {
                     clocks.payload_arrived();
                 }
@@ -407,9 +414,27 @@ impl Reading {
         };
         result.map_err(|error| {
             let mut error = api_error::without_echo(error, &self.sent);
+            if error.kind == ErrorKind::Timeout && error.status_code.is_none() {
+                let arrived = arrived(error.partial.as_deref(), self.decoder.payloads());
+                error.message = format!("{}: {arrived}", error.message);
+            }
             error.url.get_or_insert_with(|| self.answer.url.clone());
             error.attempts = self.attempts;
+            error.retries.clone_from(&self.retries);
             error
         })
+    }
+}
+
+/// What had arrived when a clock ran out, in words.
+fn arrived(partial: Option<&loom_wire::Completion>, payloads: u64) -> String {
+    let said = partial.map_or(0, |partial| partial.content.chars().count());
+    let thought =
+        partial.and_then(|partial| partial.reasoning.as_ref()).map_or(0, |text| text.chars().count());
+    match (said, thought, payloads) {
+        (0, 0, 0) => "the server has accepted the request, but nothing of the answer had arrived".to_owned(),
+        (0, 0, _) => "the answer had begun, but no text had arrived".to_owned(),
+        (0, thought, _) => format!("{thought} characters of thinking had arrived, none of the answer"),
+        (said, ..) => format!("{said} characters of the answer had arrived"),
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! A row says by which facts it is recognised; the first that fits counts. What stands in braces is filled in.
 
-use loom_wire::{ErrorKind, LlmError, Request, Role};
+use loom_wire::{ErrorKind, Link, LlmError, Request, Role};
 
 use crate::model::path::is_wrong_path;
-use crate::model::provider;
+use crate::model::provider::{self, Provider};
 use crate::model::unified::Inner;
 
 struct Row {
@@ -23,6 +23,12 @@ enum Fact {
     /// This kind of server answers there, by the provider's name: as its answers show, else as the user said, or by its
     /// usual port.
     At(&'static str),
+    /// The server is loading its model.
+    Loading,
+    /// The link that failed.
+    Failed(Link),
+    /// It is known what usually runs there.
+    UsuallyThere,
     /// The path is missing and not the model.
     WrongPath,
     /// A tool's result was sent.
@@ -32,9 +38,20 @@ enum Fact {
     KeyInVariables,
 }
 
-use Fact::{At, KeyInVariables, KeySent, Kind, Says, Status, ToolResultSent, WrongPath};
+use Fact::{
+    At, Failed, KeyInVariables, KeySent, Kind, Loading, Says, Status, ToolResultSent, UsuallyThere, WrongPath,
+};
 
 const ROWS: &[Row] = &[
+    // The way there. Other failures have their hints where they are read.
+    Row {
+        when: &[Failed(Link::Tcp), Says("nothing listens"), UsuallyThere],
+        hint: "is {servers} running? Start it with {starts}",
+    },
+    Row {
+        when: &[Failed(Link::Tcp), Says("nothing listens")],
+        hint: "is the server running, and is the port right? Within a container, localhost is the container itself",
+    },
     // Tools: vLLM, LMDeploy, llama.cpp, Ollama, Xinference.
     Row {
         when: &[Says("enable-auto-tool-choice")],
@@ -157,6 +174,10 @@ const ROWS: &[Row] = &[
     },
     // Limits.
     Row {
+        when: &[Loading],
+        hint: "the model is still being loaded: ask later, or wait longer with `loading` in the timeout (and max_retries above 0)",
+    },
+    Row {
         when: &[Kind(ErrorKind::Quota)],
         hint: "waiting does not help: check the account's balance or plan",
     },
@@ -195,6 +216,9 @@ impl Asked<'_> {
             Status(status) => error.status_code == Some(*status),
             Says(words) => error.message.to_ascii_lowercase().contains(words),
             At(name) => self.is_at(name),
+            Loading => error.is_loading(),
+            Failed(link) => error.link == Some(*link),
+            UsuallyThere => !self.usual_servers().is_empty(),
             WrongPath => is_wrong_path(error),
             ToolResultSent => self
                 .request
@@ -208,18 +232,31 @@ impl Asked<'_> {
         if let Some(server) = self.llm.endpoint.server() {
             return server == name;
         }
-        let base = self.llm.endpoint.base_url();
-        self.llm.provider.name == name || provider::usually_at(base.port()).any(|known| known.name == name)
+        self.usual_servers().iter().any(|known| known.name == name)
+    }
+
+    /// The server that the user named, or those whose usual port it is.
+    fn usual_servers(&self) -> Vec<&Provider> {
+        match &self.llm.provider {
+            named if named.local => vec![named],
+            _ => provider::usually_at(self.llm.endpoint.base_url().port()).collect(),
+        }
     }
 
     fn fill(&self, hint: &str) -> String {
         let model = if self.model.is_empty() { "MODEL" } else { self.model };
         let provider = &self.llm.provider;
+        let servers = self.usual_servers();
+        let titles: Vec<&str> = servers.iter().map(|server| server.title.as_str()).collect();
+        let starts: Vec<String> =
+            servers.iter().filter_map(|server| Some(format!("`{}`", server.start.as_ref()?))).collect();
         [
             ("{model}", model),
             ("{origin}", &self.llm.endpoint.base_url().origin()),
             ("{variables}", &provider.key_env.join(" or ")),
             ("{provider}", &provider.name),
+            ("{servers}", &titles.join(" or ")),
+            ("{starts}", &starts.join(" or ")),
         ]
         .into_iter()
         .fold(hint.to_owned(), |text, (place, value)| text.replace(place, value))

@@ -7,6 +7,7 @@ mod habits;
 mod hints;
 mod llm;
 mod media;
+mod notices;
 mod path;
 pub mod pool;
 mod profile;

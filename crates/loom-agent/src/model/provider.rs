@@ -31,6 +31,9 @@ pub struct Provider {
     pub aliases: Vec<String>,
     /// A server on this machine, which needs no key.
     pub local: bool,
+    /// For a server on this machine: the command that usually starts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// How the key is shown.
     pub auth: Auth,
     /// What the provider's own address takes and how it spells it. Default: what is known of a server of that name.
@@ -161,6 +164,7 @@ mod tests {
                 assert!(seen.insert(name.clone()), "{name} names two providers");
                 assert_eq!(find(name).unwrap().name, provider.name);
             }
+            assert_eq!(provider.start.is_some(), provider.local, "{}", provider.name);
             assert!(provider.class.ends_with("LLM"), "{}", provider.name);
             if let Some(base) = &provider.base_url {
                 let base = crate::endpoint::BaseUrl::parse(base).unwrap();

@@ -445,7 +445,7 @@ impl LlmSettings {
     }
 
     fn check_timeout(timeout: Timeout) -> Result<Timeout, LlmError> {
-        let clocks = [timeout.connect, timeout.first_token, timeout.idle, timeout.total];
+        let clocks = [timeout.connect, timeout.first_token, timeout.idle, timeout.loading, timeout.total];
         if clocks.into_iter().flatten().any(|limit| limit.is_zero()) {
             return Err(LlmError::config(
                 "a timeout is a number of seconds above 0; leave a clock out for no limit",

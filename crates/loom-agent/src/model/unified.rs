@@ -11,6 +11,7 @@ use crate::model::adapt::{Adaptation, Leave};
 use crate::model::call::Call;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::{EventStream, Llm, generate};
+use crate::model::notices;
 use crate::model::profile;
 use crate::model::provider::Provider;
 use crate::model::record::{LastCall, Record};
@@ -190,11 +191,11 @@ impl Llm for UnifiedLlm {
     }
 
     fn stream(&self, request: Request) -> EventStream {
-        Call::new(Arc::clone(&self.0), request).into_stream()
+        notices::events(Call::new(Arc::clone(&self.0), request))
     }
 
     fn stream_once(&self, request: Request) -> EventStream {
-        Call::new(Arc::clone(&self.0), request).once().into_stream()
+        notices::events(Call::new(Arc::clone(&self.0), request).once())
     }
 
     fn expected_wait(&self) -> Duration {

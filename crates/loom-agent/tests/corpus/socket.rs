@@ -181,7 +181,10 @@ async fn chat(llm: &UnifiedLlm, spec: &RequestSpec, last: &Completion) -> Result
         match event {
             Ok(event) => {
                 outcome.sum.absorb(&event);
-                outcome.events.push(event_value(&event));
+                // How often a call was tried is `attempts`; the waits differ each time.
+                if !matches!(event, loom::Event::Retry(_)) {
+                    outcome.events.push(event_value(&event));
+                }
             }
             Err(error) => outcome.error = Some(error_value(&error)),
         }

@@ -116,6 +116,11 @@ impl AnswerDecoder {
         self.fold.is_finished()
     }
 
+    /// Whether this is a whole answer, or an error, that has begun to arrive.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.form, Form::Whole(_))
+    }
+
     /// How many payloads have arrived; signs of life (comments, blank lines) do not count.
     pub fn payloads(&self) -> u64 {
         self.payloads

@@ -92,7 +92,9 @@ impl PoolCall {
                                         .map(|detail| LedgerEntry::new(Rule::FailedOver, detail)),
                                 );
                             }
-                            self.state = State::Reading { turn, place, events, has_token: true, finished };
+                            // What is reported of a member's own retries is no token.
+                            let has_token = has_token || !matches!(event, Event::Retry(_));
+                            self.state = State::Reading { turn, place, events, has_token, finished };
                             return Some(Ok(event));
                         }
                         Err(error) => {
