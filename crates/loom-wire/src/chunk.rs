@@ -231,9 +231,10 @@ fn half(escape: &str) -> Option<u16> {
 
 /// Bytes as text; what is not UTF-8 becomes U+FFFD and is noted.
 pub fn text<'a>(bytes: &'a [u8], ledger: &mut Ledger) -> Cow<'a, str> {
-    let text = String::from_utf8_lossy(bytes);
-    if matches!(text, Cow::Owned(_)) {
-        ledger.note(Rule::InvalidUtf8, "in the answer");
+    // Checked first: the lossy conversion looks at every byte by itself.
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
     }
-    text
+    ledger.note(Rule::InvalidUtf8, "in the answer");
+    String::from_utf8_lossy(bytes)
 }

@@ -10,7 +10,13 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     url: Url,
+    /// Where calls go; joined once, since each call needs it.
+    chat: Url,
+    origin: String,
 }
+
+/// The path of the calls, below the base.
+pub(crate) const CHAT: &str = "chat/completions";
 
 impl BaseUrl {
     /// Reads a base URL.
@@ -61,15 +67,18 @@ impl BaseUrl {
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/chat/completions").unwrap_or(path).trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Ok(Self { url })
+        Ok(Self::new(url))
+    }
+
+    fn new(url: Url) -> Self {
+        let chat = below(&url, CHAT);
+        let origin = url.origin().ascii_serialization();
+        Self { url, chat, origin }
     }
 
     /// The URL of a path below the base, with the base's query.
     pub fn join(&self, path: &str) -> Url {
-        let mut url = self.url.clone();
-        let base = url.path().trim_end_matches('/');
-        url.set_path(&format!("{base}/{path}"));
-        url
+        if path == CHAT { self.chat.clone() } else { below(&self.url, path) }
     }
 
     /// The parameters that go with every request.
@@ -79,12 +88,12 @@ impl BaseUrl {
 
     /// Scheme, host and port: what a key is bound to.
     pub fn origin(&self) -> String {
-        self.url.origin().ascii_serialization()
+        self.origin.clone()
     }
 
     /// Whether two URLs share scheme, host and port.
     pub fn same_origin(&self, other: &Self) -> bool {
-        self.url.origin() == other.url.origin()
+        self.origin == other.origin
     }
 
     /// The port, the scheme's own included.
@@ -110,9 +119,14 @@ impl BaseUrl {
         if self.url.path().split('/').any(is_version) {
             return None;
         }
-        let url = self.join("v1");
-        Some(Self { url })
+        Some(Self::new(self.join("v1")))
     }
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url
 }
 
 impl std::fmt::Display for BaseUrl {
@@ -136,6 +150,9 @@ pub(super) fn checked_url(setting: &str, text: &str) -> Result<Url, LlmError> {
 
 /// A URL for people: without a trailing slash, and without the values of its query, which may be keys.
 pub(crate) fn visible(url: &Url) -> String {
+    if url.query().is_none() {
+        return url.as_str().trim_end_matches('/').to_owned();
+    }
     let mut shown = url.clone();
     let names: Vec<String> = url
         .query_pairs()

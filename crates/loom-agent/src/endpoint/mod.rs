@@ -13,6 +13,7 @@ mod secrets;
 mod sign;
 mod transport;
 
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use loom_wire::{LedgerEntry, LlmError, Rule, api_error};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
 use reqwest::{Method, Response, Url};
 use secrecy::ExposeSecret;
+use tokio::time::Sleep;
 
 pub use base_url::BaseUrl;
 pub(crate) use base_url::visible;
@@ -281,7 +283,7 @@ impl Endpoint {
         for _ in 0..=3 {
             let mut request = reqwest::Request::new(method.clone(), url.clone());
             let headers = request.headers_mut();
-            headers.extend(self.headers.clone());
+            headers.clone_from(&self.headers);
             let default = |headers: &mut HeaderMap, name: reqwest::header::HeaderName, value: HeaderValue| {
                 if !headers.contains_key(&name) && !self.removed.contains(&name) {
                     headers.insert(name, value);
@@ -326,6 +328,8 @@ impl Endpoint {
                 request_id: request_id(response.headers()),
                 changes: Vec::new(),
                 response,
+                timer: None,
+                ended: false,
             };
             return if answer.response.status().is_success() {
                 Ok(answer)
@@ -389,12 +393,18 @@ pub(crate) struct Answer {
     /// What was changed on the way, for the ledger.
     pub(crate) changes: Vec<LedgerEntry>,
     response: Response,
+    /// Of the clock that runs out next.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The framing's end was seen.
+    ended: bool,
 }
 
 impl Answer {
     /// More bytes, or `None` at a clean end.
     pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
-        clocks.wait(self.response.chunk()).await?.map_err(|error| {
+        let read = clocks.wait_again(&mut self.timer, self.response.chunk()).await?;
+        self.ended = matches!(read, Ok(None));
+        read.map_err(|error| {
             let causes = failure::chain(&error);
             LlmError::new(
                 loom_wire::ErrorKind::StreamInterrupted,
@@ -406,6 +416,9 @@ impl Answer {
     /// Reads what stands behind a complete answer (the end of the framing), so that the connection can be used again. It
     /// usually has arrived; if not, it is waited for in the background, not for long.
     pub(crate) fn retire(mut self) {
+        if self.ended {
+            return;
+        }
         let mut rest = Box::pin(async move {
             for _ in 0..16 {
                 if !matches!(self.response.chunk().await, Ok(Some(_))) {

@@ -190,7 +190,8 @@ impl Llm for UnifiedLlm {
     }
 
     fn stream(&self, request: Request) -> EventStream {
-        let call = Call::new(Arc::clone(&self.0), request);
+        // Boxed: the stream hands the call on by value with each event.
+        let call = Box::new(Call::new(Arc::clone(&self.0), request));
         Box::pin(stream::unfold(call, |mut call| async move { call.next().await.map(|event| (event, call)) }))
     }
 }
