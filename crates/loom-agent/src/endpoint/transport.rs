@@ -47,18 +47,13 @@ pub(crate) fn environment() -> Environment {
 
 static CLIENTS: LazyLock<Mutex<HashMap<ClientKey, Client>>> = LazyLock::new(Mutex::default);
 
-/// The client for a connect limit. Must be called within a tokio runtime.
-pub(crate) fn client(connect: Option<Duration>, environment: &Environment) -> Result<Client, LlmError> {
-    let key = ClientKey {
-        runtime: tokio::runtime::Handle::try_current()
-            .map_err(|_| {
-                LlmError::config("Loom needs a tokio runtime: call it within #[tokio::main] or block_on")
-            })?
-            .id(),
-        process: std::process::id(),
-        connect,
-        environment: environment.clone(),
-    };
+/// The client for a connect limit on a runtime.
+pub(crate) fn client(
+    runtime: tokio::runtime::Id,
+    connect: Option<Duration>,
+    environment: &Environment,
+) -> Result<Client, LlmError> {
+    let key = ClientKey { runtime, process: std::process::id(), connect, environment: environment.clone() };
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.get(&key) {
         return Ok(client.clone());
