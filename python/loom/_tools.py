@@ -71,13 +71,14 @@ class Tool:
             ToolError: the arguments do not fit the function.
             Exception: what the function raises.
         """
+        import inspect
+
         kwargs = self._signature.bind(arguments)
         if self._is_async:
             result = await self.function(**kwargs)
         else:
             import asyncio
             import contextvars
-            import inspect
 
             context = contextvars.copy_context()
             loop = asyncio.get_running_loop()
