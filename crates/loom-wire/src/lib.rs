@@ -32,6 +32,7 @@ mod lenient;
 pub mod limits;
 pub mod message;
 pub mod models;
+mod repeat;
 pub mod request;
 pub mod sse;
 pub mod text;
