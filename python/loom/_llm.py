@@ -124,6 +124,10 @@ class UnifiedLLM(BaseLLM):
         strict: each leniency is an error instead of an entry in the ledger: ``BadResponseError`` for one in the answer,
             with the rule's name and what had arrived; the server's own refusal where Loom would have changed the
             request.
+        limits: what an answer may hold at most: ``event_bytes`` (16 MiB), ``body_bytes`` (64 MiB), ``tool_calls``
+            (512), ``json_depth`` (128), ``header_count`` (100), ``header_bytes`` (64 KiB).
+        parse_text: whether thinking (``<think>`` and its relatives) and tool calls that a server leaves in the text
+            are taken out of it. Default ``True``.
         **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
 
     Raises:
@@ -147,6 +151,8 @@ class UnifiedLLM(BaseLLM):
         auth: Any = None,
         sign: Callable[[str, str, dict[str, str], bytes], Any] | None = None,
         strict: bool | None = None,
+        limits: Mapping[str, int] | None = None,
+        parse_text: bool | None = None,
         **params: Any,
     ) -> None:
         for name, value in (("provider", provider), ("base_url", base_url), ("model", model)):
@@ -172,6 +178,8 @@ class UnifiedLLM(BaseLLM):
             default_query=None if default_query is None else dict(default_query),
             extra_body=None if extra_body is None else dict(extra_body),
             strict=strict,
+            limits=None if limits is None else dict(limits),
+            parse_text=parse_text,
             params=params,
             auth=form,
             sign=sign,

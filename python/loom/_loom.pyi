@@ -223,6 +223,8 @@ class Llm:
         default_headers: dict[str, Any] | None = None,
         default_query: dict[str, Any] | None = None,
         extra_body: dict[str, Any] | None = None,
+        limits: dict[str, int] | None = None,
+        parse_text: bool | None = None,
         strict: bool | None = None,
         params: dict[str, Any] | None = None,
         auth: Any = None,

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -66,11 +67,17 @@ def ca_file(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def _spec_server() -> Iterator[Any]:
-    try:
-        running: Any = MockServer(ports=SPEC_PORTS)
-    except OSError as error:
-        yield error
-        return
+    # Another run of these tests on the same machine may hold the ports: it is waited for.
+    patience = time.monotonic() + 180
+    while True:
+        try:
+            running: Any = MockServer(ports=SPEC_PORTS)
+            break
+        except OSError as error:
+            if time.monotonic() > patience:
+                yield error
+                return
+            time.sleep(0.5)
     with running:
         yield running
 

@@ -160,6 +160,7 @@ def fill(text: str, server: MockServer, other: MockServer) -> str:
 def llm_of(settings: dict[str, Any], server: MockServer, other: MockServer) -> Any:
     known = {"provider", "model", "api_key", "base_url", "max_retries", "timeout", "headers", "query", "extra_body"}
     known.add("strict")
+    known |= {"limits", "parse_text"}
     unknown = settings.keys() - known
     assert not unknown, f"Loom has no setting {unknown} yet"
     options = {"model": "m", "max_retries": 0, "base_url": "{origin}/v1", **settings}

@@ -24,8 +24,8 @@ pub mod model;
 pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, agent, tool};
 pub use endpoint::{Explanation, Timeout};
 pub use loom_wire::{
-    Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, LlmError, Message, Request,
-    Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
+    Completion, Content, ErrorKind, Event, Finish, FinishReason, LedgerEntry, Limits, LlmError, Message,
+    Request, Role, Rule, ToolCall, ToolChoice, ToolSpec, Usage,
 };
 pub use model::config::Config;
 pub use model::provider::{self, Provider};

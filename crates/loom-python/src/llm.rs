@@ -34,8 +34,8 @@ impl Llm {
     #[new]
     #[pyo3(signature = (
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
-        default_headers = None, default_query = None, extra_body = None, strict = None, params = None, auth = None,
-        sign = None
+        default_headers = None, default_query = None, extra_body = None, limits = None, parse_text = None,
+        strict = None, params = None, auth = None, sign = None
     ))]
     fn new(
         py: Python<'_>,
@@ -48,6 +48,8 @@ impl Llm {
         default_headers: Option<&Bound<'_, PyDict>>,
         default_query: Option<&Bound<'_, PyDict>>,
         extra_body: Option<&Bound<'_, PyDict>>,
+        limits: Option<&Bound<'_, PyDict>>,
+        parse_text: Option<bool>,
         strict: Option<bool>,
         params: Option<&Bound<'_, PyDict>>,
         auth: Option<&Bound<'_, PyAny>>,
@@ -93,6 +95,15 @@ impl Llm {
             if !value.is_none() {
                 settings = settings.query(name.extract::<String>()?, text_of(&value)?);
             }
+        }
+        if let Some(limits) = limits {
+            let limits = convert::from_py(limits.as_any(), "limits").map_err(|error| {
+                errors::llm_error(py, loom::LlmError::config(error.value(py).to_string()))
+            })?;
+            settings = settings.limits(limits);
+        }
+        if let Some(parse) = parse_text {
+            settings = settings.parse_text(parse);
         }
         for (name, value) in convert::params(params)? {
             settings = settings.param(name, value);

@@ -48,11 +48,6 @@ impl ApiError {
         Self { message: message.into(), ..Self::default() }
     }
 
-    /// A limit of Loom's own that the answer does not keep to.
-    pub fn beyond_limit(message: impl Into<String>) -> Self {
-        Self { known: Some((ErrorKind::BadResponse, false)), ..Self::from_message(message) }
-    }
-
     /// A finish reason that means failure, or `None` for all others.
     ///
     /// Worth a repetition are `network_error` (Zhipu) and `insufficient_system_resource` (DeepSeek), not `abort`

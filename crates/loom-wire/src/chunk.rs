@@ -1,5 +1,7 @@
 //! One typed, lenient pass over a chunk of a stream or over a whole answer: the two differ only in where the text is.
 //!
+//! What most chunks lack is boxed, since each struct is moved several times while it is read.
+//!
 //! Known fields are read, unknown ones skipped unread. A defect inside a known field is an error, with the place.
 
 use std::borrow::Cow;
@@ -8,23 +10,23 @@ use serde_json::Value;
 
 use crate::event::Usage;
 use crate::ledger::{Ledger, Rule};
-use crate::lenient::{Arguments, Int, List, Reason, Said, Text, lenient_struct};
+use crate::lenient::{Arguments, Aside, Int, Label, List, Reason, Said, Text, lenient_struct};
 
 lenient_struct! {
     /// A chunk (`choices[].delta`) or a whole answer (`choices[].message`).
     pub struct Chunk<'a> {
         /// The server's id of the completion; may be empty, may change.
-        pub id: Text<'a> = "id",
+        pub id: Label<'a> = "id",
         /// The model that answers.
-        pub model: Text<'a> = "model",
+        pub model: Label<'a> = "model",
         /// The choices; `None` if the key is missing or null, which tells an answer from something else.
         pub choices: Option<List<Choice<'a>>> = "choices",
         /// Tokens used.
-        pub usage: Option<WireUsage> = "usage",
+        pub usage: Aside<WireUsage> = "usage",
         /// An error beside or instead of the rest; it wins over everything else.
         pub error: Option<Value> = "error",
         /// Groq's extras, which hold a usage too.
-        pub x_groq: Extras = "x_groq",
+        pub x_groq: Aside<Extras> = "x_groq",
     }
 }
 
@@ -32,7 +34,7 @@ lenient_struct! {
     /// Groq's extras.
     pub struct Extras {
         /// Tokens used.
-        pub usage: Option<WireUsage> = "usage",
+        pub usage: Aside<WireUsage> = "usage",
     }
 }
 
@@ -44,13 +46,13 @@ lenient_struct! {
         /// What a chunk adds.
         pub delta: Option<Delta<'a>> = "delta",
         /// The whole message.
-        pub message: Option<Delta<'a>> = "message",
+        pub message: Option<Box<Delta<'a>>> = "message",
         /// Why the choice ended.
         pub finish_reason: Reason<'a> = "finish_reason",
         /// An error of this choice (OpenRouter).
         pub error: Option<Value> = "error",
         /// Tokens used (Kimi puts them here).
-        pub usage: Option<WireUsage> = "usage",
+        pub usage: Aside<WireUsage> = "usage",
     }
 }
 
@@ -70,7 +72,7 @@ lenient_struct! {
         /// Calls, whole or in pieces.
         pub tool_calls: List<CallFragment<'a>> = "tool_calls",
         /// The older form of a call; a server that sends both means one.
-        pub function_call: Option<FunctionFragment<'a>> = "function_call",
+        pub function_call: Option<Box<FunctionFragment<'a>>> = "function_call",
     }
 }
 
@@ -112,9 +114,9 @@ lenient_struct! {
         /// All.
         pub total_tokens: Int = "total_tokens",
         /// OpenAI's details of the prompt.
-        pub prompt_details: UsageDetails = "prompt_tokens_details",
+        pub prompt_details: Aside<UsageDetails> = "prompt_tokens_details",
         /// OpenAI's details of the answer.
-        pub completion_details: UsageDetails = "completion_tokens_details",
+        pub completion_details: Aside<UsageDetails> = "completion_tokens_details",
         /// Cached tokens, as DeepSeek names them.
         pub cache_hit: Int = "prompt_cache_hit_tokens",
         /// Cached tokens, as Kimi and Together name them.
@@ -169,30 +171,33 @@ impl WireUsage {
                 ledger.note(Rule::UsageInvalid, name);
             }
         }
+        let cached =
+            |details: &Aside<UsageDetails>| details.value.as_ref().and_then(|details| details.cached.count());
+        let reasoning = |details: &Aside<UsageDetails>| {
+            details.value.as_ref().and_then(|details| details.reasoning.count())
+        };
         let usage = Usage {
             prompt_tokens: self.prompt_tokens.count(),
             completion_tokens: self.completion_tokens.count(),
             total_tokens: self.total_tokens.count(),
-            cached_tokens: self
-                .prompt_details
-                .cached
-                .count()
+            cached_tokens: cached(&self.prompt_details)
                 .or_else(|| self.cache_hit.count())
                 .or_else(|| self.cached.count()),
-            reasoning_tokens: self.completion_details.reasoning.count().or_else(|| self.reasoning.count()),
+            reasoning_tokens: reasoning(&self.completion_details).or_else(|| self.reasoning.count()),
         };
         (!usage.is_unknown()).then_some(usage)
     }
 }
 
-/// Whether an `error` value says that something failed: `null`, `{}`, `""`, `[]` and `false` do not.
+/// Whether an `error` value says that something failed: `null`, `false`, `0`, `""` and what holds nothing else do not.
 pub fn is_error(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Bool(true) | Value::Number(_) => true,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Object(fields) => fields.values().any(is_error),
+        Value::Array(items) => items.iter().any(is_error),
     }
 }
 

@@ -68,6 +68,14 @@ rules! {
     ArgumentsDoubleEncoded = "arguments_double_encoded" in "answer.tool_calls.arguments",
     /// Arguments were empty: taken as `{}`.
     ArgumentsEmpty = "arguments_empty" in "answer.tool_calls.arguments",
+    /// Arguments were nearly JSON, with one reading: taken as that.
+    ArgumentsRepaired = "arguments_repaired" in "answer.tool_calls.arguments",
+    /// Tool calls stood in the text and were taken out of it.
+    ToolCallsInText = "tool_calls_in_text" in "answer.content",
+    /// Thinking stood between tags in the text and was kept apart.
+    ReasoningInText = "reasoning_in_text" in "answer.content",
+    /// A part of the content has no known form: taken as the JSON that it is, or left out.
+    ContentPart = "content_part" in "answer.content",
     /// JSON was asked for, and was taken out of the fence or the prose around it.
     JsonExtracted = "json_extracted" in "answer.content",
     /// The token limit was reached before the model said anything.

@@ -20,6 +20,10 @@ macro_rules! lenient_struct {
             $($(#[$doc])* pub $field: $type,)*
         }
 
+        impl<$($life)?> $crate::lenient::Form for $name<$($life)?> {
+            const OBJECT: bool = true;
+        }
+
         impl<'de, $($life)?> serde::Deserialize<'de> for $name<$($life)?> $(where 'de: $life)? {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Fields<T>(std::marker::PhantomData<T>);
@@ -101,6 +105,96 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
         deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// A name that nothing depends on, such as an answer's id: what is no text is none.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Label<'a>(pub Text<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Aside::<Text<'de>>::deserialize(deserializer).map(|text| Self(text.value.unwrap_or_default()))
+    }
+}
+
+/// Something beside the answer: what cannot be read as `T` is known to be odd, and loses nothing else.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Aside<T> {
+    /// What was read.
+    pub value: Option<T>,
+    /// Something was there that has another form.
+    pub odd: bool,
+}
+
+/// What [`Aside`] can hold: an object or a text.
+pub trait Form {
+    /// It is read from an object; else from text, numbers and the like.
+    const OBJECT: bool;
+}
+
+impl Form for Text<'_> {
+    const OBJECT: bool = false;
+}
+
+impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for Aside<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsideVisitor<T>(std::marker::PhantomData<T>);
+        impl<T: Form> AsideVisitor<T> {
+            fn odd() -> Aside<T> {
+                Aside { value: None, odd: true }
+            }
+            fn scalar<'de, E: de::Error>(value: impl de::IntoDeserializer<'de, E>) -> Result<Aside<T>, E>
+            where
+                T: Deserialize<'de>,
+            {
+                if T::OBJECT {
+                    return Ok(Self::odd());
+                }
+                T::deserialize(value.into_deserializer())
+                    .map(|value| Aside { value: Some(value), odd: false })
+            }
+        }
+        impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for AsideVisitor<T> {
+            type Value = Aside<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Aside { value: None, odd: false })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                if T::OBJECT {
+                    let value = T::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                    return Ok(Aside { value: Some(value), odd: false });
+                }
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Self::odd())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Self::odd())
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Self::scalar(de::value::BorrowedStrDeserializer::new(text))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Self::scalar(text.to_owned())
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+                Self::scalar(value)
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                Self::scalar(value)
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                Self::scalar(value)
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+                Self::scalar(value)
+            }
+        }
+        deserializer.deserialize_any(AsideVisitor(std::marker::PhantomData))
     }
 }
 
@@ -207,6 +301,10 @@ pub struct Said<'a> {
     pub text: Text<'a>,
     /// What stands in thinking parts (Mistral's magistral).
     pub thinking: Text<'a>,
+    /// What stands in refusal parts (OpenAI).
+    pub refusal: String,
+    /// There were parts that say nothing or are no parts.
+    pub odd_parts: bool,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
@@ -226,6 +324,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
                 Ok(Said::default())
             }
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(said_by(&[value.into()]))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+                Ok(said_by(&[value.into()]))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(said_by(&[value.into()]))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+                Ok(said_by(&[value.into()]))
+            }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 let part = Value::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 Ok(said_by(&[part]))
@@ -243,35 +353,55 @@ impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
 }
 
 /// Parts are rare, so they go through `Value`: `{"type":"text","text"}`, `{"type":"thinking","thinking"}`, bare texts.
+/// An object that is no part is the JSON that was asked for; a bare number or boolean is its text.
 fn said_by(parts: &[Value]) -> Said<'static> {
-    let (mut text, mut thinking) = (String::new(), String::new());
+    let (mut text, mut thinking, mut refusal, mut odd_parts) =
+        (String::new(), String::new(), String::new(), false);
     for part in parts {
-        let is_thinking = matches!(
-            part.get("type").and_then(Value::as_str),
-            Some("thinking" | "reasoning" | "reasoning_text" | "reasoning.text")
-        );
-        if is_thinking {
-            for key in ["thinking", "text", "reasoning", "content"] {
-                match part.get(key) {
-                    Some(Value::String(inner)) => thinking.push_str(inner),
-                    Some(Value::Array(inner)) => {
-                        for piece in inner {
-                            thinking.push_str(text_of_part(piece));
+        match part.get("type").and_then(Value::as_str) {
+            Some("thinking" | "reasoning" | "reasoning_text" | "reasoning.text") => {
+                for key in ["thinking", "text", "reasoning", "content"] {
+                    match part.get(key) {
+                        Some(Value::String(inner)) => thinking.push_str(inner),
+                        Some(Value::Array(inner)) => {
+                            for piece in inner {
+                                thinking.push_str(text_of_part(piece).unwrap_or_default());
+                            }
                         }
+                        _ => continue,
                     }
-                    _ => continue,
+                    break;
                 }
-                break;
             }
-        } else {
-            text.push_str(text_of_part(part));
+            Some("refusal") => {
+                refusal.push_str(part.get("refusal").and_then(Value::as_str).unwrap_or_default());
+            }
+            kind => match (text_of_part(part), part) {
+                (Some(said), _) => text.push_str(said),
+                (None, Value::Null) => {}
+                (None, Value::Number(_) | Value::Bool(_)) => {
+                    odd_parts = true;
+                    text.push_str(&part.to_string());
+                }
+                (None, Value::Object(fields)) if kind.is_none() && !fields.is_empty() => {
+                    odd_parts = true;
+                    text.push_str(&part.to_string());
+                }
+                // A part of another type (Mistral's references) is skipped like any unknown field.
+                _ => odd_parts |= kind.is_none(),
+            },
         }
     }
-    Said { text: Text(Cow::Owned(text)), thinking: Text(Cow::Owned(thinking)) }
+    Said { text: Text(Cow::Owned(text)), thinking: Text(Cow::Owned(thinking)), refusal, odd_parts }
 }
 
-fn text_of_part(part: &Value) -> &str {
-    part.as_str().or_else(|| part.get("text")?.as_str()).unwrap_or_default()
+/// The text of a part; none if it is not one that holds text.
+fn text_of_part(part: &Value) -> Option<&str> {
+    match part.get("text") {
+        Some(Value::Null) => Some(""),
+        Some(text) => text.as_str(),
+        None => part.as_str(),
+    }
 }
 
 /// Tool call arguments: a text, or the object itself.

@@ -8,6 +8,8 @@
 //! | [`sse`] | bytes → events of a stream |
 //! | [`chunk`] | one typed, lenient pass over a chunk or a whole answer |
 //! | [`fold`] | chunks → [`Event`]s |
+//! | [`text`] | thinking and tool calls that stand in the text |
+//! | [`limits`] | what a hostile or broken server cannot pass |
 //! | [`event`] | the events, and their sum: a [`Completion`] |
 //! | [`answer`] | the body of an answer, whatever form it comes in → events |
 //! | [`json_answer`] | the check of an answer that was asked to be JSON |
@@ -27,10 +29,13 @@ pub mod fold;
 pub mod json_answer;
 pub mod ledger;
 mod lenient;
+pub mod limits;
 pub mod message;
 pub mod models;
+mod repeat;
 pub mod request;
 pub mod sse;
+pub mod text;
 pub mod tool;
 mod verdict;
 mod wordings;
@@ -39,6 +44,7 @@ pub use echo::Echo;
 pub use error::{ErrorKind, LlmError};
 pub use event::{Completion, Event, Finish, FinishReason, Usage};
 pub use ledger::{LedgerEntry, Rule};
+pub use limits::Limits;
 pub use message::{Content, Message, Role};
 pub use request::{Request, ToolChoice};
 pub use tool::{ToolCall, ToolSpec};

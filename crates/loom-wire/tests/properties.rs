@@ -103,7 +103,11 @@ fn cut<'a>(body: &'a [u8], at: &[prop::sample::Index]) -> Vec<&'a [u8]> {
 
 /// Small limits, so that reaching them is likely.
 fn limits() -> impl Strategy<Value = Limits> {
-    (1usize..4000, 1usize..8000).prop_map(|(event, body)| Limits { event, body })
+    (1usize..4000, 1usize..8000).prop_map(|(event_bytes, body_bytes)| Limits {
+        event_bytes,
+        body_bytes,
+        ..Limits::default()
+    })
 }
 
 /// Bytes that look like a stream more often than noise does.
@@ -232,7 +236,7 @@ proptest! {
         let sum = outcome.error.as_ref().and_then(|(_, _, partial)| partial.clone()).unwrap_or(outcome.sum);
         let said = sum.content.len() + sum.reasoning.map_or(0, |text| text.len());
         // The last event may go beyond it, by its own size; invalid bytes take three where they were one.
-        prop_assert!(said <= limits.body + 3 * limits.event.max(largest), "{said} of {limits:?}");
+        prop_assert!(said <= limits.body_bytes + 3 * limits.event_bytes.max(largest), "{said} of {limits:?}");
         prop_assert!(sum.ledger.len() <= 64);
         if let Some((_, message, _)) = outcome.error {
             prop_assert!(!message.trim().is_empty());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use loom_wire::LlmError;
+use loom_wire::{Limits, LlmError};
 use serde_json::Value;
 
 use crate::agent::driver::{Agent, EventHandler, Inner};
@@ -125,6 +125,16 @@ impl AgentBuilder {
     /// See [`LlmSettings::timeout`].
     pub fn timeout(self, timeout: Timeout) -> Self {
         self.setting("timeout", |settings| settings.timeout(timeout))
+    }
+
+    /// See [`LlmSettings::limits`].
+    pub fn limits(self, limits: Limits) -> Self {
+        self.setting("limits", |settings| settings.limits(limits))
+    }
+
+    /// See [`LlmSettings::parse_text`].
+    pub fn parse_text(self, parse: bool) -> Self {
+        self.setting("parse_text", |settings| settings.parse_text(parse))
     }
 
     /// See [`LlmSettings::max_retries`].

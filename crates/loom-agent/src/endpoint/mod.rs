@@ -18,6 +18,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use loom_wire::limits::{self, Limits};
 use loom_wire::{LedgerEntry, LlmError, Rule, api_error};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
 use reqwest::{Method, Response, Url};
@@ -82,6 +83,8 @@ pub struct Endpoint {
     pub timeout: Timeout,
     /// How often a failed call is repeated.
     pub retries: Retries,
+    /// What an answer may hold at most.
+    pub limits: Limits,
     /// No other path is tried than the one given.
     pub(crate) fixed_path: bool,
     /// The base that answered when the one given did not: the same with `/v1`.
@@ -131,6 +134,7 @@ impl Endpoint {
             query,
             timeout,
             retries,
+            limits: Limits::default(),
             fixed_path: false,
             found: RwLock::new(None),
             sent: Mutex::new(None),
@@ -319,6 +323,7 @@ impl Endpoint {
                 *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
             }
             let response = self.exit.send(request, clocks).await?;
+            check_headers(response.headers(), &self.limits).map_err(|error| located(error, &shown))?;
             if response.status().is_redirection() {
                 url = redirected(&url, &response).map_err(|error| located(error, &shown))?;
                 continue;
@@ -339,6 +344,21 @@ impl Endpoint {
         }
         Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &visible(&url)))
     }
+}
+
+/// Refuses more headers than the limits allow.
+fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), LlmError> {
+    if headers.len() > limits.header_count {
+        let what = format!("the answer has more than {} headers", limits.header_count);
+        return Err(limits::passed(what, "header_count"));
+    }
+    // A line of a header is its name, its value, and four bytes around them.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > limits.header_bytes {
+        let what = format!("the headers of the answer are larger than {} bytes", limits.header_bytes);
+        return Err(limits::passed(what, "header_bytes"));
+    }
+    Ok(())
 }
 
 fn located(mut error: LlmError, url: &str) -> LlmError {

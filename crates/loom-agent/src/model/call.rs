@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use loom_wire::answer::{AnswerDecoder, End, Limits};
+use loom_wire::answer::{AnswerDecoder, End, Expected};
 use loom_wire::request::{self, Spelling};
 use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_error, json_answer};
 
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::endpoint::{Answer, BaseUrl, Clocks};
 use crate::model::adapt;
+use crate::model::habits::Habit;
 use crate::model::hints::{Asked, explained};
 use crate::model::path::{is_wrong_path, path_error};
 use crate::model::record::LastCall;
@@ -25,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Call {
     llm: Arc<Inner>,
-    request: Request,
+    request: Arc<Request>,
     /// The model that this call names, instead of the LLM's.
     model: Option<String>,
     clocks: Clocks,
@@ -49,6 +50,8 @@ struct Reading {
     decoder: AnswerDecoder,
     attempts: u32,
     has_token: bool,
+    /// What answers to such requests are like, as far as earlier ones have shown.
+    habit: Habit,
 }
 
 /// What was changed about the request on the way, for the ledger.
@@ -99,7 +102,15 @@ impl Call {
         request.params = params;
         request.extra_body = extra_body;
         let clocks = Clocks::start(llm.endpoint.timeout);
-        Self { llm, request, model, clocks, state, ready: VecDeque::new(), decoded: Vec::new() }
+        Self {
+            llm,
+            request: Arc::new(request),
+            model,
+            clocks,
+            state,
+            ready: VecDeque::new(),
+            decoded: Vec::new(),
+        }
     }
 
     pub(crate) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
@@ -136,6 +147,7 @@ impl Call {
             } else if matches!(&self.state, State::Reading(reading) if reading.decoder.is_done())
                 && let State::Reading(reading) = std::mem::replace(&mut self.state, State::Over)
             {
+                reading.habit.learn(reading.decoder.begins_thinking());
                 self.llm.record.ended(reading.so_far(&self.llm));
                 reading.answer.retire();
             }
@@ -176,8 +188,10 @@ impl Call {
         let mut first_path_error: Option<LlmError> = None;
         loop {
             attempts += 1;
+            // What a failed attempt brought stays until it is repeated: if it is not, it is delivered.
+            self.decoded.clear();
             let body = self.encode(&model, &spelling)?;
-            let mut error = match self.attempt(&base, body.clone(), changes, attempts).await {
+            let mut error = match self.attempt(&base, &model, body.clone(), changes, attempts).await {
                 Ok(reading) => {
                     // Only what has helped is remembered.
                     for lesson in new_lessons {
@@ -191,7 +205,11 @@ impl Call {
                 Err(error) => self.llm.endpoint.scrub(api_error::without_echo(error, &body)),
             };
             error.attempts = attempts;
-            self.decoded.clear();
+            // What TCP put into one segment must not decide: text of a stream that came with the error is delivered like
+            // text that came before it, and after that nothing is repeated.
+            if self.request.stream && self.decoded.iter().any(is_delta) {
+                return Err(explained(error, &self.asked(&model)));
+            }
             if let Some(original) = first_path_error.take() {
                 // The path that was tried has not helped.
                 changes.0.pop();
@@ -273,6 +291,7 @@ impl Call {
     async fn attempt(
         &mut self,
         base: &BaseUrl,
+        model: &str,
         body: Bytes,
         changes: &Changes,
         attempts: u32,
@@ -280,7 +299,14 @@ impl Call {
         self.clocks.request_sent();
         let stream = self.request.stream;
         let answer = self.llm.endpoint.post(base, "chat/completions", body, stream, &self.clocks).await?;
-        let mut decoder = AnswerDecoder::new(Limits::default(), stream, answer.request_id.clone());
+        let habit = Habit::of(self.llm.endpoint.base_url().origin(), model, &self.request);
+        let mut decoder = AnswerDecoder::new(self.llm.reading.limits, stream, answer.request_id.clone())
+            .expecting(Expected {
+                request: Some(Arc::clone(&self.request)),
+                dialect: None,
+                begins_thinking: habit.begins_thinking(),
+                verbatim: !self.llm.reading.parse_text,
+            });
         for entry in changes.0.iter().chain(&answer.changes) {
             decoder.note(entry.clone());
         }
@@ -290,13 +316,17 @@ impl Call {
         if self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for) {
             decoder.expect_json();
         }
-        let mut reading = Box::new(Reading { answer, decoder, attempts, has_token: false });
+        let mut reading = Box::new(Reading { answer, decoder, attempts, has_token: false, habit });
         // Until something is there to deliver, a failure can still be repeated.
         while self.decoded.is_empty() && !reading.decoder.is_done() {
             reading.advance(&mut self.clocks, &mut self.decoded).await?;
         }
         Ok(reading)
     }
+}
+
+fn is_delta(event: &Event) -> bool {
+    matches!(event, Event::ContentDelta { .. } | Event::ReasoningDelta { .. } | Event::ToolCalls { .. })
 }
 
 /// Parameters that have a place of their own in the request go there; the call's model is returned.

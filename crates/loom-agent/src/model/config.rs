@@ -14,6 +14,8 @@
 //! timeout = 120.0                            # or { connect = 5, first_token = 60, idle = 30, total = 600 }
 //! max_retries = 2
 //! strict = false
+//! limits = { body_bytes = 1000000 }          # event_bytes, body_bytes, tool_calls, json_depth, header_count, …
+//! parse_text = true                          # take thinking and tool calls out of the text
 //!
 //! [endpoints.gateway]
 //! base_url = "https://llm-gateway.example.internal/v1"
@@ -29,7 +31,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use loom_wire::LlmError;
+use loom_wire::{Limits, LlmError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -70,6 +72,8 @@ pub struct EndpointConfig {
     timeout: Option<TimeoutConfig>,
     max_retries: Option<u32>,
     strict: Option<bool>,
+    limits: Option<Limits>,
+    parse_text: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -268,6 +272,8 @@ impl EndpointConfig {
         fill(&mut settings.model, &self.model);
         settings.max_retries = settings.max_retries.or(self.max_retries);
         settings.strict = settings.strict.or(self.strict);
+        settings.limits = settings.limits.or(self.limits);
+        settings.parse_text = settings.parse_text.or(self.parse_text);
         if let (None, Some(timeout)) = (settings.timeout, &self.timeout) {
             settings.timeout = Some(match timeout {
                 TimeoutConfig::Clocks(timeout) => *timeout,

@@ -3,6 +3,7 @@
 mod adapt;
 mod call;
 pub mod config;
+mod habits;
 mod hints;
 mod llm;
 mod path;

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use loom_wire::LlmError;
+use loom_wire::{Limits, LlmError};
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Auth, BaseUrl, Endpoint, Headers, Key, Options, Retries, Signer, Timeout};
 use crate::model::config::Config;
 use crate::model::provider::{self, Provider};
 use crate::model::record::Record;
-use crate::model::unified::{Inner, UnifiedLlm};
+use crate::model::unified::{Inner, Reading, UnifiedLlm};
 
 /// The names of settings, here and of an agent, as Python has them.
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 20] = [
     "provider",
     "api_key",
     "auth",
@@ -31,6 +31,8 @@ const SETTINGS: [&str; 18] = [
     "tools",
     "max_recursion_depth",
     "event_handler",
+    "limits",
+    "parse_text",
 ];
 
 /// Request parameters that are right as they are although they resemble a setting.
@@ -55,6 +57,8 @@ pub struct LlmSettings {
     pub(crate) params: Map<String, Value>,
     pub(crate) extra_body: Map<String, Value>,
     pub(crate) strict: Option<bool>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) parse_text: Option<bool>,
     pub(crate) config_file: Option<std::path::PathBuf>,
 }
 
@@ -144,6 +148,19 @@ impl LlmSettings {
         self
     }
 
+    /// What an answer may hold at most; see [`Limits`] for what there is and the defaults.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Whether thinking (`<think>` and its relatives) and tool calls that a server leaves in the text are taken out of
+    /// it. Default `true`; `false` leaves the text as it is.
+    pub fn parse_text(mut self, parse: bool) -> Self {
+        self.parse_text = Some(parse);
+        self
+    }
+
     /// A header of each request; it replaces Loom's own of that name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), Some(value.into())));
@@ -216,6 +233,10 @@ impl LlmSettings {
                 retries: Retries { max: self.max_retries.unwrap_or(Retries::default().max) },
             },
         )?;
+        let reading =
+            Reading { limits: self.limits.unwrap_or_default(), parse_text: self.parse_text.unwrap_or(true) };
+        reading.limits.check()?;
+        endpoint.limits = reading.limits;
         endpoint.fixed_path = self.strict.unwrap_or(false);
         let model = self.model.filter(|name| !name.trim().is_empty());
         Ok(UnifiedLlm::new(Inner {
@@ -228,6 +249,7 @@ impl LlmSettings {
             extra_body: self.extra_body,
             strict: self.strict.unwrap_or(false),
             record: Record::default(),
+            reading,
         }))
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::stream;
 use loom_wire::request::Spelling;
-use loom_wire::{Completion, ErrorKind, LedgerEntry, LlmError, Request};
+use loom_wire::{Completion, ErrorKind, LedgerEntry, Limits, LlmError, Request};
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Clocks, Endpoint, Explanation};
@@ -43,6 +43,15 @@ pub(crate) struct Inner {
     /// Each leniency is an error.
     pub(crate) strict: bool,
     pub(crate) record: Record,
+    pub(crate) reading: Reading,
+}
+
+/// How answers are read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Reading {
+    pub(crate) limits: Limits,
+    /// Thinking and tool calls that stand in the text are taken out of it.
+    pub(crate) parse_text: bool,
 }
 
 impl UnifiedLlm {

@@ -1,7 +1,7 @@
 //! The bytes of a case straight through the decoder: whole, and cut up in every way, with one result.
 
 use loom::{Completion, ErrorKind, LlmError};
-use loom_wire::answer::{AnswerDecoder, End, Limits};
+use loom_wire::answer::{AnswerDecoder, End, Expected, Limits};
 use serde_json::Value;
 
 use crate::case;
@@ -18,9 +18,10 @@ pub(crate) struct Outcome {
 pub(crate) fn decode<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     end: case::End,
-    stream_wanted: bool,
+    expected: &Expected,
 ) -> Outcome {
-    let mut decoder = AnswerDecoder::new(Limits::default(), stream_wanted, None);
+    let stream_wanted = expected.request.as_ref().is_some_and(|request| request.stream);
+    let mut decoder = AnswerDecoder::new(Limits::default(), stream_wanted, None).expecting(expected.clone());
     let mut events = Vec::new();
     let mut result = Ok(());
     for piece in pieces {
@@ -48,8 +49,12 @@ pub(crate) fn decode<'a>(
 }
 
 /// The whole body's outcome, after each way to cut the body up has led to the same.
-pub(crate) fn decode_every_way(body: &[u8], end: case::End, stream_wanted: bool) -> Result<Outcome, String> {
-    let whole = decode([body], end, stream_wanted);
+pub(crate) fn decode_every_way(
+    body: &[u8],
+    end: case::End,
+    expected_of: &Expected,
+) -> Result<Outcome, String> {
+    let whole = decode([body], end, expected_of);
     let expected = (merged(&whole.events), &whole.sum, &whole.error);
     let same = |how: String, other: Outcome| {
         let found = (merged(&other.events), &other.sum, &other.error);
@@ -66,13 +71,13 @@ pub(crate) fn decode_every_way(body: &[u8], end: case::End, stream_wanted: bool)
         ))
     };
     if body.len() <= 1 << 20 {
-        same("byte by byte".to_owned(), decode(body.chunks(1), end, stream_wanted))?;
+        same("byte by byte".to_owned(), decode(body.chunks(1), end, expected_of))?;
     }
     let step = (body.len() / 1500).max(1);
     if body.len() <= 64 << 10 {
         for at in (1..body.len()).step_by(step) {
             let (head, tail) = body.split_at(at);
-            same(format!("split at {at}"), decode([head, tail], end, stream_wanted))?;
+            same(format!("split at {at}"), decode([head, tail], end, expected_of))?;
         }
     }
     let mut random = Random(body.len() as u64);
@@ -85,7 +90,7 @@ pub(crate) fn decode_every_way(body: &[u8], end: case::End, stream_wanted: bool)
             pieces.push(piece);
             rest = after;
         }
-        same(format!("random split {seed}"), decode(pieces, end, stream_wanted))?;
+        same(format!("random split {seed}"), decode(pieces, end, expected_of))?;
     }
     Ok(whole)
 }

@@ -87,7 +87,7 @@ fn decode(case: &case::Case) -> Result<Vec<(&Expect, Outcome)>, String> {
     for (request, responses, expect) in std::iter::once(first).chain(further) {
         let ([response], CallKind::Chat) = (&responses[..], request.call) else { continue };
         let Some(body) = response.plain_bytes() else { continue };
-        let outcome = decoding::decode_every_way(&body, response.end(), request.stream)?;
+        let outcome = decoding::decode_every_way(&body, response.end(), &socket::expected(request)?)?;
         if !expect.socket_only {
             outcomes.push((expect, outcome));
         }

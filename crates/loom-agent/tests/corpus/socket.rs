@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use loom::{AgentError, Completion, Llm, LlmError, LlmSettings, Message, Request, Timeout, Tool, ToolCall};
 use loom::{ToolSpec, UnifiedLlm};
 use loom_testkit::{RecordedRequest, Reply, Server};
+use loom_wire::answer::Expected;
 use serde_json::{Value, json};
 
 use crate::case::{CallKind, Case, Expect, RequestSpec, ResponseSpec};
@@ -188,6 +189,11 @@ async fn chat(llm: &UnifiedLlm, spec: &RequestSpec, last: &Completion) -> Result
     Ok(outcome)
 }
 
+/// What the decoder is told about a request.
+pub(crate) fn expected(spec: &RequestSpec) -> Result<Expected, String> {
+    Ok(Expected { request: Some(Arc::new(request_for(spec, Vec::new())?)), ..Expected::default() })
+}
+
 fn request(spec: &RequestSpec, last: &Completion) -> Result<Request, String> {
     let mut messages = Vec::new();
     for message in &spec.messages {
@@ -202,6 +208,10 @@ fn request(spec: &RequestSpec, last: &Completion) -> Result<Request, String> {
         }
         messages.push(serde_json::from_value(message).map_err(|error| error.to_string())?);
     }
+    request_for(spec, messages)
+}
+
+fn request_for(spec: &RequestSpec, messages: Vec<Message>) -> Result<Request, String> {
     let mut request = Request { stream: spec.stream, ..Request::new(messages) };
     request.params = spec.params.clone();
     request.response_format = spec.response_format.clone();
@@ -243,6 +253,10 @@ fn settings(spec: &RequestSpec, fill: Fill<'_>) -> Result<LlmSettings, String> {
             }),
             "strict" => settings.strict(value.as_bool().unwrap_or_default()),
             "extra_body" => settings.extra_body(value.as_object().cloned().unwrap_or_default()),
+            "limits" => {
+                settings.limits(serde_json::from_value(value.clone()).map_err(|error| error.to_string())?)
+            }
+            "parse_text" => settings.parse_text(value.as_bool().unwrap_or_default()),
             other => return Err(format!("Loom has no setting {other:?} yet")),
         };
     }

@@ -1,0 +1,88 @@
+//! The end of an answer: what it means that it ended so, and the closing events.
+
+use crate::answer::read::empty_answer;
+use crate::answer::{AnswerDecoder, too_many_calls};
+use crate::error::{ErrorKind, LlmError};
+use crate::event::{Event, FinishReason, Usage};
+use crate::ledger::Rule;
+
+impl AnswerDecoder {
+    /// `[DONE]` came, or the end of a stream that had said why it ends.
+    pub(super) fn close_stream(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        if !self.fold.has_begun() {
+            return Err(empty_answer());
+        }
+        self.ledger.at_event(None);
+        if !self.stream_wanted {
+            self.ledger.note(Rule::StreamForWhole, "the server streamed unasked");
+        }
+        if !self.fold.is_finished() {
+            // `""` on each chunk is this server's way (Snowflake). Nothing at all means that generation was cut:
+            // llama-cpp-python ends an interrupted stream with `[DONE]`, FastChat one whose worker died.
+            if !self.fold.only_empty_finish() {
+                return Err(LlmError::new(
+                    ErrorKind::StreamInterrupted,
+                    "the stream ended with [DONE] but without a finish reason: the answer was cut off",
+                ));
+            }
+            self.ledger.note(Rule::EmptyFinishReason, "taken as stop");
+            return self.close(Some(FinishReason::Stop), out);
+        }
+        self.close(None, out)
+    }
+
+    pub(super) fn close(
+        &mut self,
+        finish: Option<FinishReason>,
+        out: &mut Vec<Event>,
+    ) -> Result<(), LlmError> {
+        self.ledger.at_event(None);
+        let from = out.len();
+        self.fold.end_text(&self.sum.content, &mut self.ledger, out);
+        self.add_up(out, from);
+        let said_something = !self.sum.is_empty();
+        let refusal = self.fold.refusal().map(str::to_owned);
+        if self.sum.content.is_empty() && refusal.is_none() && self.fold.ran_out_of_tokens() {
+            let why = nothing_said(self.sum.reasoning.is_some(), self.fold.usage());
+            self.ledger.note(Rule::NothingSaid, why);
+        }
+        let from = out.len();
+        self.fold.close(self.request_id.clone(), &mut self.ledger, out);
+        if let (Some(finish), Some(Event::Finish(last))) = (finish, out.last_mut()) {
+            last.finish_reason.get_or_insert(finish);
+        }
+        let calls = out.iter().skip(from).any(|event| matches!(event, Event::ToolCalls { .. }));
+        let filtered = matches!(out.last(), Some(Event::Finish(last)) if last.finish_reason == Some(FinishReason::ContentFilter));
+        if !said_something && !calls && (filtered || refusal.is_some()) {
+            let usage_only: Vec<Event> =
+                out.drain(from..).filter(|event| matches!(event, Event::Usage(_))).collect();
+            out.extend(usage_only);
+            self.add_up(out, from);
+            return Err(LlmError::new(
+                ErrorKind::ContentFilter,
+                match refusal {
+                    Some(text) => format!("the model refused: {text}"),
+                    None => "the provider's content filter stopped the answer before it began".to_owned(),
+                },
+            ));
+        }
+        self.add_up(out, from);
+        if self.fold.tool_calls() > self.limits.tool_calls {
+            return Err(too_many_calls(&self.limits));
+        }
+        Ok(())
+    }
+}
+
+/// Why there was no room for an answer.
+fn nothing_said(has_thought: bool, usage: Option<Usage>) -> String {
+    if has_thought {
+        return "thinking used up the tokens: raise max_tokens, or let the model think less".to_owned();
+    }
+    match usage.and_then(|usage| usage.prompt_tokens) {
+        Some(tokens) => format!(
+            "the prompt took {tokens} tokens and left no room: shorten it, or raise the server's context (Ollama: num_ctx)"
+        ),
+        None => "max_tokens or the server's context left no room".to_owned(),
+    }
+}

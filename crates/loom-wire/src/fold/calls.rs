@@ -1,0 +1,244 @@
+//! The calls of an answer under way: which fragment belongs to which call, and what the calls are at the end.
+
+use std::collections::HashSet;
+
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::arguments;
+use crate::chunk::{CallFragment, FunctionFragment};
+use crate::fold::json_size;
+use crate::ledger::{Ledger, Rule};
+use crate::lenient::{Arguments, Text};
+use crate::text::calls::WrittenCall;
+use crate::tool::ToolCall;
+
+/// The calls under way.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    calls: Vec<CallUnderWay>,
+    /// The older form, which servers send beside the calls or instead of them.
+    function_call: CallUnderWay,
+    /// Bytes taken in.
+    held: usize,
+}
+
+#[derive(Debug, Default)]
+struct CallUnderWay {
+    index: Option<i64>,
+    id: String,
+    name: String,
+    arguments: String,
+    /// The arguments came as a value and not as text: nothing can follow.
+    whole: bool,
+    extra: Map<String, Value>,
+    /// It stood in the text and did not end.
+    cut: bool,
+}
+
+impl Calls {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether none was begun, in the older form neither.
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.function_call.name.is_empty()
+    }
+
+    /// How many bytes they hold.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Adds the fragments of one delta. `whole` says that they are whole calls, which have no index.
+    pub(super) fn add(&mut self, fragments: Vec<CallFragment<'_>>, whole: bool, ledger: &mut Ledger) {
+        let before = self.calls.len();
+        let mut touched = None;
+        for fragment in fragments {
+            touched = Some(self.add_fragment(fragment, (before, touched, whole), ledger));
+        }
+    }
+
+    /// Adds to the call in the older form.
+    pub(super) fn add_function(&mut self, function: FunctionFragment<'_>, ledger: &mut Ledger) {
+        self.held += function.size();
+        add_function(&mut self.function_call, function, ledger);
+    }
+
+    /// Adds the calls that stood in the text; those that the server has sent as calls, too, are not added again.
+    pub(super) fn add_written(&mut self, written: Vec<WrittenCall>) {
+        let same = |arguments: &str| serde_json::from_str::<Value>(arguments).ok();
+        let sent = self.calls.len();
+        for call in written {
+            let known = self.calls.iter().take(sent).any(|other| {
+                other.name == call.name
+                    && same(&other.arguments).is_some_and(|value| Some(value) == same(&call.arguments))
+            });
+            if !known {
+                let WrittenCall { id, name, arguments, cut } = call;
+                self.calls.push(CallUnderWay { id, name, arguments, cut, ..CallUnderWay::default() });
+            }
+        }
+    }
+
+    /// Adds a fragment to the call it belongs to and returns that call's position.
+    ///
+    /// `before` is the number of calls before this delta, `touched` the call that the delta's last fragment went to,
+    /// `whole` says that the fragments are whole calls, which have no index.
+    fn add_fragment(
+        &mut self,
+        fragment: CallFragment<'_>,
+        (before, touched, whole): (usize, Option<usize>, bool),
+        ledger: &mut Ledger,
+    ) -> usize {
+        let CallFragment { index, id, mut function, name, arguments, extra_content } = fragment;
+        let index = index.value;
+        if function.name.filled().is_none() {
+            function.name = name;
+        }
+        if function.arguments == Arguments::Absent {
+            function.arguments = arguments;
+        }
+        let at = self.find_call(index, &id, &function, before, touched).unwrap_or_else(|| {
+            if !whole && (index.is_none() || self.calls.iter().any(|call| call.index == index)) {
+                ledger.note(Rule::ToolCallIndex, "missing or shared by two calls");
+            }
+            self.calls.push(CallUnderWay { index, ..CallUnderWay::default() });
+            self.calls.len() - 1
+        });
+        if let Some(call) = self.calls.get_mut(at) {
+            if call.id.is_empty() {
+                call.id.push_str(id.as_str());
+                self.held += id.as_str().len();
+            }
+            self.held += function.size();
+            add_function(call, function, ledger);
+            if let Some(extra) = extra_content {
+                self.held += json_size(&extra);
+                call.extra.insert("extra_content".to_owned(), extra);
+            }
+        }
+        at
+    }
+
+    /// The call that a fragment continues, or `None` if it starts one.
+    fn find_call(
+        &self,
+        index: Option<i64>,
+        id: &Text<'_>,
+        function: &FunctionFragment<'_>,
+        before: usize,
+        touched: Option<usize>,
+    ) -> Option<usize> {
+        let with = |test: &dyn Fn(&CallUnderWay) -> bool| self.calls.iter().rposition(test);
+        // The same id is the same call, whatever the index says (llama-cpp-python repeats id and name). Several
+        // fragments of one delta that share an id are several calls (Kimi and proxies with constant ids).
+        if let Some(id) = id.filled() {
+            let same = with(&|call| call.id == id && (index.is_none() || call.index == index));
+            if let Some(at) = same {
+                let repeated_whole = touched.is_some_and(|last| last >= at)
+                    && function.name.filled().is_some()
+                    && self.calls.get(at).is_some_and(CallUnderWay::is_complete);
+                return (!repeated_whole).then_some(at);
+            }
+        }
+        let at = match index {
+            Some(_) => with(&|call| call.index == index)?,
+            None => self.calls.len().checked_sub(1)?,
+        };
+        let call = self.calls.get(at)?;
+        if id.filled().is_some() {
+            // Another id is another call; an id that comes late belongs to the call that has none.
+            let names_another = function.name.filled().is_some() && !call.name.is_empty();
+            return (call.id.is_empty() && !names_another).then_some(at);
+        }
+        let starts_anew = function.name.filled().is_some_and(|name| {
+            // A second entry of one delta with a name is a second call; so is a name after complete arguments,
+            // and, without an index, another name.
+            (index.is_none() && at >= before && touched.is_some())
+                || call.is_complete()
+                || (index.is_none() && !call.name.is_empty() && call.name != name)
+        });
+        (!starts_anew).then_some(at)
+    }
+
+    /// The calls, complete. `by_length` says that the token limit cut the answer off; `answer_id` is the answer's.
+    pub(super) fn take(&mut self, by_length: bool, answer_id: &str, ledger: &mut Ledger) -> Vec<ToolCall> {
+        let mut under_way = std::mem::take(&mut self.calls);
+        if under_way.is_empty() && !self.function_call.name.is_empty() {
+            under_way.push(std::mem::take(&mut self.function_call));
+        }
+        under_way.retain(|call| !call.name.is_empty() || !call.arguments.trim().is_empty());
+        // Cut by the token limit, the last call may lack what would have followed, its arguments entirely.
+        let last = under_way.len().saturating_sub(1);
+        let mut seen = HashSet::new();
+        let mut calls = Vec::with_capacity(under_way.len());
+        for (position, call) in under_way.into_iter().enumerate() {
+            let is_cut = by_length && (call.cut || position == last && !call.is_complete());
+            let (text, invalid) = match arguments::normalise(&call.arguments) {
+                _ if is_cut => {
+                    let why = "the call was cut off by the token limit (finish_reason \"length\")";
+                    (call.arguments, Some(why.to_owned()))
+                }
+                Ok((text, rule)) => {
+                    if let Some(rule) = rule {
+                        ledger.note(rule, call.name.as_str());
+                    }
+                    (text, None)
+                }
+                Err(reason) => (call.arguments, Some(reason)),
+            };
+            let id = unique_id(call.id, answer_id, position, &seen, ledger);
+            seen.insert(id.clone());
+            calls.push(ToolCall { id, name: call.name, arguments: text, invalid, extra: call.extra });
+        }
+        calls
+    }
+}
+
+/// An id that is unique in the answer: the server's where it is one, else one made from the answer's own id,
+/// so that a replay gives the same.
+fn unique_id(
+    given: String,
+    answer_id: &str,
+    position: usize,
+    seen: &HashSet<String>,
+    ledger: &mut Ledger,
+) -> String {
+    if !given.is_empty() && !seen.contains(&given) {
+        return given;
+    }
+    let rule = if given.is_empty() { Rule::ToolCallIdMade } else { Rule::ToolCallIdDuplicate };
+    let tail: String = answer_id.chars().filter(char::is_ascii_alphanumeric).collect();
+    let tail = tail.get(tail.len().saturating_sub(8)..).unwrap_or_default();
+    let mut id = format!("call_{tail}{position}");
+    while seen.contains(&id) {
+        id.push('x');
+    }
+    ledger.note(rule, id.as_str());
+    id
+}
+
+impl CallUnderWay {
+    fn is_complete(&self) -> bool {
+        self.whole || arguments::is_complete(&self.arguments)
+    }
+}
+
+fn add_function(call: &mut CallUnderWay, function: FunctionFragment<'_>, ledger: &mut Ledger) {
+    // The first name stands: servers repeat it on each fragment.
+    if call.name.is_empty() {
+        call.name.push_str(function.name.as_str().trim());
+    }
+    match function.arguments {
+        Arguments::Absent => {}
+        Arguments::Text(text) => call.arguments.push_str(&text),
+        Arguments::Json(json) => {
+            ledger.note(Rule::ArgumentsObject, call.name.as_str());
+            call.arguments = json;
+            call.whole = true;
+        }
+    }
+}

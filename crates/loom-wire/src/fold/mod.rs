@@ -1,0 +1,300 @@
+//! The fold: chunks in, [`Event`]s out, and the state that a cut-off answer leaves behind.
+//!
+//! Rules where servers differ: an error wins over the rest of its chunk; `""`, `null` and missing mean the same for
+//! ids, names and finish reasons; two calls are two calls even with one index or none; names never grow by
+//! concatenation; the last usage counts, and usages are never summed.
+
+mod calls;
+
+use serde_json::{Map, Value};
+
+use crate::api_error::ApiError;
+use crate::chunk::{Choice, Chunk, Delta, WireUsage};
+use crate::event::{Event, Finish, FinishReason, Usage};
+use crate::ledger::{Ledger, Rule};
+use crate::lenient::{Aside, Reason, Said};
+use crate::repeat::{Part, Repeat};
+use crate::text::{Expected, TextReader};
+use calls::Calls;
+
+/// The state of an answer under way.
+#[derive(Debug, Default)]
+pub struct Fold {
+    model: String,
+    id: String,
+    text: TextReader,
+    /// The chunk before, which the next one may repeat.
+    last: Repeat,
+    calls: Calls,
+    usage: Option<Usage>,
+    finish: Option<FinishReason>,
+    empty_finish: bool,
+    refusal: String,
+    reasoning_details: Vec<Value>,
+    /// An answer was seen: at least one chunk with choices.
+    begun: bool,
+    /// A delta has brought text or calls.
+    said_by_deltas: bool,
+    /// Bytes taken in that wait for the end: calls, refusal, details.
+    held: usize,
+}
+
+impl Fold {
+    /// A fold for the answer to a request.
+    pub fn new(expected: Expected) -> Self {
+        Self { text: TextReader::new(expected), ..Self::default() }
+    }
+
+    /// Adds a chunk or a whole answer. Events go to `out`; an error that the chunk carries is returned, and
+    /// everything that came before stays.
+    pub fn absorb(
+        &mut self,
+        chunk: Chunk<'_>,
+        ledger: &mut Ledger,
+        out: &mut Vec<Event>,
+    ) -> Result<(), ApiError> {
+        if self.model.is_empty() {
+            self.model.push_str(chunk.model.0.as_str());
+        }
+        if self.id.is_empty() {
+            self.id.push_str(chunk.id.0.as_str());
+        }
+        for usage in chunk.x_groq.value.map(|extras| extras.usage).iter().chain([&chunk.usage]) {
+            self.set_usage(usage, ledger);
+        }
+        if let Some(error) = chunk.error.filter(crate::chunk::is_error) {
+            return Err(ApiError::from_error_value(&error));
+        }
+        for choice in chunk.choices.map(|list| list.0).unwrap_or_default() {
+            self.begun = true;
+            if choice.index.value.is_some_and(|index| index > 0) {
+                ledger.note(Rule::ExtraChoice, "only the first choice is delivered");
+                continue;
+            }
+            self.absorb_choice(choice, ledger, out)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a chunk that is the one before but for its text, without decoding it; `false` if it is another one.
+    pub fn absorb_repeat(&mut self, data: &[u8], ledger: &mut Ledger, out: &mut Vec<Event>) -> bool {
+        match self.last.read(data) {
+            None => return false,
+            Some((Part::Content, text)) => self.text.push(text, false, ledger, out),
+            Some((Part::Reasoning, text)) => out.push(Event::ReasoningDelta { content: text.into_owned() }),
+        }
+        true
+    }
+
+    /// Keeps the chunk that is about to be absorbed for [`Fold::absorb_repeat`]; `text` is what it was decoded from.
+    pub fn keep(&mut self, text: &str, chunk: &Chunk<'_>) {
+        self.last.learn(text, chunk);
+    }
+
+    /// Whether any chunk held a choice.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether the server said why the answer ended.
+    pub fn is_finished(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// Whether finish reasons were seen, but only ever as `""`.
+    pub fn only_empty_finish(&self) -> bool {
+        self.finish.is_none() && self.empty_finish
+    }
+
+    /// Whether the token limit ended the answer, and no call was begun.
+    pub fn ran_out_of_tokens(&self) -> bool {
+        self.finish == Some(FinishReason::Length) && self.calls.is_empty()
+    }
+
+    /// The usage so far.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// How many bytes wait here for the end of the answer.
+    pub fn held(&self) -> usize {
+        self.held + self.calls.held() + self.text.held()
+    }
+
+    /// How many tool calls there are so far.
+    pub fn tool_calls(&self) -> usize {
+        self.calls.len() + self.text.found()
+    }
+
+    /// Whether answers like this one begin in the middle of their thinking, without an opening tag, if it showed that.
+    pub fn begins_thinking(&self) -> Option<bool> {
+        self.text.begins_thinking()
+    }
+
+    /// What the model said when it refused.
+    pub fn refusal(&self) -> Option<&str> {
+        (!self.refusal.is_empty()).then_some(&self.refusal)
+    }
+
+    /// The text has ended: what of it was held back is delivered. `said` is the text so far.
+    pub fn end_text(&mut self, said: &str, ledger: &mut Ledger, out: &mut Vec<Event>) {
+        let by_length = self.finish == Some(FinishReason::Length);
+        let written = self.text.end(by_length, said, ledger, out);
+        self.calls.add_written(written);
+    }
+
+    /// The answer has failed: what of its text was held back is delivered as it is.
+    pub fn release_text(&mut self, out: &mut Vec<Event>) {
+        self.text.release(out);
+    }
+
+    /// The closing events, after [`Fold::end_text`]: calls, usage, finish.
+    pub fn close(&mut self, request_id: Option<String>, ledger: &mut Ledger, out: &mut Vec<Event>) {
+        let calls = self.calls.take(self.finish == Some(FinishReason::Length), &self.id, ledger);
+        match (&self.finish, calls.is_empty()) {
+            (Some(FinishReason::ToolCalls), true) => {
+                ledger.note(Rule::ToolCallsMissing, "taken as stop");
+                self.finish = Some(FinishReason::Stop);
+            }
+            (Some(FinishReason::Stop) | None, false) => {
+                ledger.note(Rule::FinishReasonOverCalls, "there are tool calls");
+                self.finish = Some(FinishReason::ToolCalls);
+            }
+            _ => {}
+        }
+        if !calls.is_empty() {
+            out.push(Event::ToolCalls { tool_calls: calls });
+        }
+        if let Some(usage) = self.usage {
+            out.push(Event::Usage(usage));
+        }
+        let mut extra = Map::new();
+        if !self.reasoning_details.is_empty() {
+            let details = std::mem::take(&mut self.reasoning_details);
+            extra.insert("reasoning_details".to_owned(), Value::Array(details));
+        }
+        let filled = |text: &mut String| Some(std::mem::take(text)).filter(|text| !text.is_empty());
+        out.push(Event::Finish(Box::new(Finish {
+            finish_reason: self.finish.take(),
+            model: filled(&mut self.model),
+            id: filled(&mut self.id),
+            request_id,
+            refusal: filled(&mut self.refusal),
+            content: None,
+            ledger: ledger.take(),
+            extra,
+        })));
+    }
+
+    fn set_usage(&mut self, usage: &Aside<WireUsage>, ledger: &mut Ledger) {
+        if usage.odd {
+            ledger.note(Rule::UsageInvalid, "usage is no object");
+        }
+        if let Some(usage) = usage.value.as_ref().and_then(|usage| usage.known(ledger)) {
+            self.usage = Some(usage);
+        }
+    }
+
+    fn absorb_choice(
+        &mut self,
+        choice: Choice<'_>,
+        ledger: &mut Ledger,
+        out: &mut Vec<Event>,
+    ) -> Result<(), ApiError> {
+        self.set_usage(&choice.usage, ledger);
+        if let Some(error) = choice.error.filter(crate::chunk::is_error) {
+            return Err(ApiError::from_error_value(&error));
+        }
+        // Perplexity sends a growing `message` beside each `delta`: the delta is the one to add, and a message that
+        // comes alone after deltas with text repeats them.
+        match (choice.delta, choice.message) {
+            (Some(delta), _) => {
+                self.said_by_deltas |= delta.says_something();
+                self.absorb_delta(delta, false, ledger, out);
+            }
+            (None, Some(message)) if !self.said_by_deltas => self.absorb_delta(*message, true, ledger, out),
+            (None, Some(message)) if self.calls.is_empty() => {
+                let calls = Delta { tool_calls: message.tool_calls, ..Delta::default() };
+                self.absorb_delta(calls, true, ledger, out);
+            }
+            (None, _) => {}
+        }
+        match choice.finish_reason {
+            Reason::Absent => {}
+            Reason::Empty => self.empty_finish = true,
+            Reason::Given(word) => {
+                if let Some(failure) = ApiError::from_finish_reason(&word) {
+                    return Err(failure);
+                }
+                let (reason, renamed) = FinishReason::from_wire(&word);
+                if renamed {
+                    ledger.note(Rule::FinishReasonRenamed, word);
+                }
+                self.finish = Some(reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn absorb_delta(&mut self, delta: Delta<'_>, whole: bool, ledger: &mut Ledger, out: &mut Vec<Event>) {
+        let details = match delta.reasoning_details {
+            Some(Value::Array(details)) => details,
+            _ => Vec::new(),
+        };
+        self.add_reasoning(&delta.reasoning_content, &delta.reasoning, &delta.content, &details, out);
+        self.held += details.iter().map(json_size).sum::<usize>();
+        self.reasoning_details.extend(details);
+        if delta.content.odd_parts {
+            ledger.note(Rule::ContentPart, "of unknown form");
+        }
+        self.text.push(delta.content.text.0, whole, ledger, out);
+        // `false` is how some say that there is none.
+        let refused =
+            delta.refusal.filled().filter(|said| *said != "false").unwrap_or(&delta.content.refusal);
+        self.held += refused.len();
+        self.refusal.push_str(refused);
+        if let Some(function) = delta.function_call {
+            self.calls.add_function(*function, ledger);
+        }
+        self.calls.add(delta.tool_calls.0, whole, ledger);
+    }
+
+    /// vLLM 0.11–0.15 sends the same thinking under both names; others use one of them.
+    fn add_reasoning(
+        &self,
+        reasoning_content: &Said<'_>,
+        reasoning: &Said<'_>,
+        content: &Said<'_>,
+        details: &[Value],
+        out: &mut Vec<Event>,
+    ) {
+        let field = |said: &Said<'_>| said.text.filled().or(said.thinking.filled()).map(str::to_owned);
+        let in_details = || {
+            let text = |detail: &Value| {
+                ["text", "summary"].iter().find_map(|key| Some(detail.get(key)?.as_str()?.to_owned()))
+            };
+            Some(details.iter().filter_map(text).collect::<String>()).filter(|text| !text.is_empty())
+        };
+        for text in [
+            field(reasoning_content).or_else(|| field(reasoning)).or_else(in_details),
+            content.thinking.filled().map(str::to_owned),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            out.push(Event::ReasoningDelta { content: text });
+        }
+    }
+}
+
+/// About how much memory a value takes.
+fn json_size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 32,
+        Value::Array(items) => items.iter().map(json_size).sum::<usize>() + 32,
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| key.len() + json_size(value)).sum::<usize>() + 32
+        }
+        _ => 32,
+    }
+}

@@ -1,0 +1,253 @@
+//! The dialects in which models write tool calls: a row for each mark that may begin one.
+
+use crate::text::calls::Offer;
+use crate::text::calls::{Head, Unread, WrittenCall};
+use crate::text::calls::{json, python, tagged, tokens};
+
+/// How a model writes tool calls when it writes them as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// `<tool_call>{"name": …, "arguments": …}</tool_call>`: Hermes, Qwen, and what most models understand.
+    Hermes,
+    /// `<tool_call><function=f><parameter=a>…`: Qwen-coder, Seed-OSS, Nemotron, Step.
+    QwenCoder,
+    /// `<tool_call>f<arg_key>a</arg_key><arg_value>…`: GLM from 4.5.
+    Glm,
+    /// `[TOOL_CALLS][{…}]`, `[TOOL_CALLS]f{…}`.
+    Mistral,
+    /// `<|python_tag|>{"name": …, "parameters": …}`.
+    Llama,
+    /// A JSON object or list, or a Python call, that is the whole answer: small Llama, Qwen and xLAM models.
+    Bare,
+    /// `<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>…`.
+    Kimi,
+    /// `<｜tool▁call▁begin｜>…<｜tool▁sep｜>…`.
+    DeepSeek,
+    /// `<invoke name="f"><parameter name="a">…`: MiniMax, DeepSeek from V3.2, Claude-like models.
+    Invoke,
+    /// `[TOOL_REQUEST]{…}[END_TOOL_REQUEST]`: LM Studio's own.
+    LmStudio,
+    /// JSON between other marks: Hunyuan, Jamba, Phi-4-mini, Granite, Command, InternLM.
+    Marked,
+    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`: LFM2.
+    Python,
+}
+
+impl Dialect {
+    /// The dialect's name, as the ledger shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hermes => "hermes",
+            Self::QwenCoder => "qwen-coder",
+            Self::Glm => "glm",
+            Self::Mistral => "mistral",
+            Self::Llama => "llama",
+            Self::Bare => "bare",
+            Self::Kimi => "kimi",
+            Self::DeepSeek => "deepseek",
+            Self::Invoke => "invoke",
+            Self::LmStudio => "lm-studio",
+            Self::Marked => "marked",
+            Self::Python => "python",
+        }
+    }
+}
+
+/// How what stands behind the mark is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body {
+    /// JSON, `<function=…>` or GLM's keys and values: all are written between `<tool_call>` tags.
+    Tagged,
+    /// Objects with name and arguments, or a list of them.
+    Json,
+    /// As `Json`, but only with arguments, since no mark says that it is a call.
+    BareJson,
+    /// The same, between code fences.
+    FencedJson,
+    /// A list, or name and object.
+    Mistral,
+    /// `<function=…>`, whose beginning is the mark itself.
+    Function,
+    /// `<invoke …>` elements, whose tags have this prefix.
+    Invoke(&'static str),
+    /// Special tokens around name and arguments.
+    Tokens(&'static tokens::Form),
+    /// Calls as Python writes them, or JSON.
+    PythonOrJson,
+    /// A list of calls as Python writes them, that is the whole answer.
+    BarePython,
+}
+
+/// A mark that may begin a call.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) dialect: Dialect,
+    pub(super) open: &'static str,
+    /// What ends it; nothing: it ends with its JSON.
+    pub(super) close: &'static [&'static str],
+    pub(super) body: Body,
+    /// It counts only as the whole answer.
+    pub(super) bare: bool,
+}
+
+const fn row(dialect: Dialect, open: &'static str, close: &'static [&'static str], body: Body) -> Row {
+    Row { dialect, open, close, body, bare: false }
+}
+
+const fn bare(open: &'static str, close: &'static [&'static str], body: Body) -> Row {
+    Row { dialect: Dialect::Bare, open, close, body, bare: true }
+}
+
+/// Marks that count anywhere outside code. Of two that begin alike the longer stands first.
+pub(super) static MARKS: &[Row] = &[
+    row(Dialect::Hermes, "<tool_call>", &["</tool_call>"], Body::Tagged),
+    row(Dialect::QwenCoder, "<seed:tool_call>", &["</seed:tool_call>"], Body::Tagged),
+    row(Dialect::QwenCoder, "<function=", &["</function>"], Body::Function),
+    row(Dialect::Mistral, "[TOOL_CALLS]", &[], Body::Mistral),
+    row(Dialect::Llama, "<|python_tag|>", &[], Body::PythonOrJson),
+    row(
+        Dialect::Kimi,
+        "<|tool_calls_section_begin|>",
+        &["<|tool_calls_section_end|>"],
+        Body::Tokens(&tokens::KIMI),
+    ),
+    row(Dialect::Kimi, "<|tool_call_begin|>", &["<|tool_call_end|>"], Body::Tokens(&tokens::KIMI)),
+    row(
+        Dialect::DeepSeek,
+        "<｜tool▁calls▁begin｜>",
+        &["<｜tool▁calls▁end｜>"],
+        Body::Tokens(&tokens::DEEPSEEK),
+    ),
+    row(
+        Dialect::DeepSeek,
+        "<｜tool▁call▁begin｜>",
+        &["<｜tool▁call▁end｜>"],
+        Body::Tokens(&tokens::DEEPSEEK),
+    ),
+    row(
+        Dialect::Invoke,
+        "<｜DSML｜function_calls>",
+        &["</｜DSML｜function_calls>"],
+        Body::Invoke("｜DSML｜"),
+    ),
+    row(Dialect::Invoke, "<minimax:tool_call>", &["</minimax:tool_call>"], Body::Invoke("")),
+    row(Dialect::Invoke, "<function_calls>", &["</function_calls>"], Body::Invoke("")),
+    row(Dialect::LmStudio, "[TOOL_REQUEST]", &["[END_TOOL_REQUEST]"], Body::Json),
+    row(Dialect::Marked, "<tool_calls>", &["</tool_calls>"], Body::Json),
+    row(Dialect::Marked, "<|tool_call|>", &[], Body::Json),
+    row(Dialect::Marked, "<|START_ACTION|>", &["<|END_ACTION|>"], Body::Json),
+    row(Dialect::Marked, "<|action_start|><|plugin|>", &["<|action_end|>"], Body::Json),
+    row(Dialect::Python, "<|tool_call_start|>", &["<|tool_call_end|>"], Body::PythonOrJson),
+];
+
+/// Beginnings that count only at the start of the answer, and if the answer is nothing else.
+pub(super) static BARE: &[Row] = &[
+    bare("{", &[], Body::BareJson),
+    bare("[", &[], Body::BarePython),
+    bare("functools[", &[], Body::BarePython),
+    bare("```", &["```"], Body::FencedJson),
+];
+
+/// What may be left behind a call and says nothing.
+pub(super) const LEFT_BEHIND: &[&str] = &[
+    "</tool_call>",
+    "<|/tool_call|>",
+    "<|eom_id|>",
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|call|>",
+    "<｜end▁of▁sentence｜>",
+    "</s>",
+];
+
+impl Row {
+    /// What the beginning says: `text` starts with the mark.
+    pub(super) fn head(&self, text: &str, offer: &Offer) -> Head {
+        let behind = text.get(self.open.len()..).unwrap_or_default();
+        match self.body {
+            Body::Tagged => json::head(behind, true, offer)
+                .or(|| tagged::head(behind, "", offer))
+                .or(|| tagged::glm_head(behind, offer)),
+            Body::Json => json::head(behind, true, offer),
+            Body::BareJson => json::head(text, false, offer),
+            Body::FencedJson => match behind.split_once('\n') {
+                Some((info, rest)) if info.trim().chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+                    json::head(rest, false, offer)
+                }
+                Some(_) => Head::Not,
+                None => Head::More,
+            },
+            Body::Mistral => {
+                json::head(behind, true, offer).or(|| offer.head(behind.trim_start(), &['{', '[', ' ', '\n']))
+            }
+            Body::Function => tagged::head(text, "", offer),
+            Body::Invoke(prefix) => tagged::head(behind, prefix, offer),
+            Body::Tokens(form) => tokens::head(text, form, offer),
+            Body::PythonOrJson => json::head(behind, true, offer).or(|| python::head(behind, offer)),
+            Body::BarePython => {
+                let list = text.get(self.open.len().saturating_sub(1)..).unwrap_or_default();
+                json::head(list, false, offer).or(|| python::head(list, offer))
+            }
+        }
+    }
+
+    /// Reads the calls in `text`, which starts with the mark and ends before what ends it. `closed` says that the end
+    /// was there.
+    pub(super) fn read(&self, text: &str, closed: bool, offer: &Offer) -> Result<Vec<WrittenCall>, Unread> {
+        let behind = text.get(self.open.len()..).unwrap_or_default();
+        match self.body {
+            Body::Tagged => {
+                let inner = behind.trim_start();
+                if inner.starts_with(['{', '[']) {
+                    json::calls(inner, closed, true, offer)
+                } else if inner.starts_with('<') {
+                    tagged::calls(inner, "", closed, offer)
+                } else {
+                    tagged::glm_calls(inner, closed, offer)
+                }
+            }
+            Body::Json => json::calls(behind, closed, true, offer),
+            Body::BareJson => json::calls(text, closed, false, offer),
+            Body::FencedJson => {
+                let (_, inner) = behind.split_once('\n').ok_or(Unread::Text)?;
+                json::calls(inner, closed, false, offer)
+            }
+            Body::Mistral => json::mistral(behind, closed, offer),
+            Body::Function => tagged::calls(text, "", closed, offer),
+            Body::Invoke(prefix) => tagged::calls(behind, prefix, closed, offer),
+            Body::Tokens(form) => tokens::calls(text, form, offer),
+            Body::PythonOrJson => python_or_json(behind, closed, true, offer),
+            Body::BarePython => {
+                let list = text.get(self.open.len().saturating_sub(1)..).unwrap_or_default();
+                python_or_json(list, closed, false, offer)
+            }
+        }
+    }
+
+    /// Where the JSON begins whose end is the end of the call, for rows without a closing mark.
+    pub(super) fn value_start(&self) -> usize {
+        match self.body {
+            Body::BareJson => 0,
+            Body::BarePython => self.open.len().saturating_sub(1),
+            _ => self.open.len(),
+        }
+    }
+
+    /// Whether only an object ends the call: of `f[ARGS]{…}` the brackets do not count.
+    pub(super) fn ends_with_object(&self, text: &str) -> bool {
+        let behind = text.get(self.open.len()..).unwrap_or_default();
+        matches!(self.body, Body::Mistral) && !behind.trim_start().starts_with('[')
+    }
+}
+
+fn python_or_json(text: &str, closed: bool, marked: bool, offer: &Offer) -> Result<Vec<WrittenCall>, Unread> {
+    let inner = text.trim_start();
+    let object = inner.strip_prefix('[').map_or(inner, str::trim_start);
+    if object.starts_with('{') {
+        json::calls(inner, closed, marked, offer)
+    } else {
+        python::calls(inner, offer)
+    }
+}
