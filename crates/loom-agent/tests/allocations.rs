@@ -101,7 +101,6 @@ fn allocations(deltas: usize) -> u64 {
 
 fn at_most(count: f64, kept: f64, what: &str) {
     assert!(count <= kept * 1.05, "{what}: {count} allocations, {kept} are written down here");
-    assert!(count >= kept * 0.8, "{what}: {count} allocations, well below {kept}: write that down here");
 }
 
 #[test]
