@@ -4,10 +4,10 @@
     python3 benches/counts/run.py            # count and compare
     python3 benches/counts/run.py --renew    # count and write down
 
-Instructions do not depend on how busy the machine is, but on the compiler. So what is kept is a ratio: Loom's over those
-of a bare client, built by the same compiler in the same build, per streamed chunk and per call; and those of a Python
-that imports Loom over those of one that imports nothing. Needs valgrind. The Python that has Loom is ``--python``, by
-default the one that scripts/test.sh installs the wheel for.
+Instructions do not depend on how busy the machine is, but on the compiler. So what is kept is a ratio: Loom's over
+those of a bare client, built by the same compiler in the same build, per streamed chunk and per call; and those of a
+Python that imports Loom over those of one that imports nothing. Needs valgrind. The Python that has Loom is
+``--python``, by default the one that scripts/test.sh installs the wheel for.
 """
 
 from __future__ import annotations

@@ -97,8 +97,10 @@ def _cell(rows: dict[str, Any], peer: str, key: str) -> str:
     if "failed" in row:
         return row["failed"]
     loom = rows.get("loom", {}).get(key)
-    ratio = f" ({row[key] / loom:.2g}×)" if loom and peer != "loom" else ""
-    return f"{_number(row[key])}{ratio}"
+    if not loom or peer == "loom":
+        return _number(row[key])
+    ratio = row[key] / loom
+    return f"{_number(row[key])} ({ratio:,.0f}×)" if ratio >= 10 else f"{_number(row[key])} ({ratio:.1f}×)"
 
 
 def _number(value: float) -> str:
