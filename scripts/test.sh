@@ -16,8 +16,8 @@ say "Rust: the stated version builds all dependencies"
 .venv/bin/python scripts/check_msrv.py
 
 say "Python: format, lints, types, stubs"
-.venv/bin/ruff format --check python tests scripts examples docs
-.venv/bin/ruff check python tests scripts examples docs
+.venv/bin/ruff format --check python tests scripts examples docs benches
+.venv/bin/ruff check python tests scripts examples docs benches
 .venv/bin/mypy --strict python/loom
 .venv/bin/python -m mypy.stubtest loom._loom
 

@@ -206,6 +206,8 @@ def _enumeration(values: list[Any]) -> dict[str, Any]:
 
 def convert(value: Any, annotation: Any, name: str) -> Any:
     """A JSON value as the annotated type. What has one reading is read so; anything else is an error for the model."""
+    if type(value) is annotation and annotation in _PLAIN:
+        return value
     if hasattr(annotation, "__metadata__"):
         return convert(value, annotation.__origin__, name)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)

@@ -30,6 +30,8 @@ class Tool:
         description: str | None = None,
         parameters: dict[str, Any] | None = None,
     ) -> None:
+        import inspect
+
         from . import _schema
 
         if not callable(function):
@@ -43,6 +45,7 @@ class Tool:
         self.description = signature.description if description is None else description
         self.parameters = signature.parameters if parameters is None else parameters
         self._signature = signature
+        self._is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = getattr(function, "__doc__", None)
         self.__name__ = self.name
         self.__wrapped__ = function
@@ -71,7 +74,7 @@ class Tool:
         import inspect
 
         kwargs = self._signature.bind(arguments)
-        if inspect.iscoroutinefunction(self.function):
+        if self._is_async:
             result = await self.function(**kwargs)
         else:
             import asyncio

@@ -5,7 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::FutureExt;
 
@@ -18,9 +18,19 @@ use crate::{abandoned, runtime};
 
 /// Wakes a future of an event loop, from any thread.
 pub(crate) struct Waker {
-    event_loop: Py<PyAny>,
+    mailbox: Arc<Mailbox>,
     future: Py<PyAny>,
 }
+
+/// The futures of one loop that are to be woken. The first one sends for the loop, which takes all that have come by
+/// then: however many calls wait, the interpreter is asked for once.
+struct Mailbox {
+    event_loop: Py<PyAny>,
+    due: Mutex<Vec<Py<PyAny>>>,
+}
+
+/// The mailbox of the loop that was met last, while somebody waits on it.
+static LAST: Mutex<Weak<Mailbox>> = Mutex::new(Weak::new());
 
 impl Waker {
     /// A new future of the running loop, and what wakes it.
@@ -29,30 +39,66 @@ impl Waker {
         let get_loop = GET_LOOP
             .get_or_try_init(py, || py.import("asyncio")?.getattr("get_running_loop").map(Bound::unbind))?;
         let event_loop = get_loop.bind(py).call0()?;
-        let future = event_loop.call_method0("create_future")?;
-        let waker = Self { event_loop: event_loop.unbind(), future: future.clone().unbind() };
+        let future = event_loop.call_method0(name(py, "create_future"))?;
+        let waker = Self { mailbox: Mailbox::of(event_loop), future: future.clone().unbind() };
         Ok((future, waker))
     }
 
-    pub(crate) fn wake(self, py: Python<'_>) {
-        let wake = Wake(self.future);
-        // A loop that is closed has nobody waiting any more.
-        let _ = self.event_loop.call_method1(py, "call_soon_threadsafe", (wake,));
+    pub(crate) fn wake(self) {
+        let is_first = {
+            let mut due = self.mailbox.lock();
+            due.push(self.future);
+            due.len() == 1
+        };
+        if is_first {
+            let mailbox = self.mailbox;
+            runtime::attach(|py| mailbox.send_for_the_loop(py));
+        }
     }
 }
 
-/// What the loop calls: resolves the future unless it was cancelled meanwhile.
+impl Mailbox {
+    fn of(event_loop: Bound<'_, PyAny>) -> Arc<Self> {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mailbox) = last.upgrade().filter(|mailbox| mailbox.event_loop.is(&event_loop)) {
+            return mailbox;
+        }
+        let mailbox = Arc::new(Self { event_loop: event_loop.unbind(), due: Mutex::default() });
+        *last = Arc::downgrade(&mailbox);
+        mailbox
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Py<PyAny>>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send_for_the_loop(self: &Arc<Self>, py: Python<'_>) {
+        let deliver = Deliver(Arc::clone(self));
+        let sent = self.event_loop.call_method1(py, name(py, "call_soon_threadsafe"), (deliver,));
+        if sent.is_err() {
+            // The loop is closed: nobody waits any more.
+            let due = std::mem::take(&mut *self.lock());
+            drop(due);
+        }
+    }
+}
+
+/// What the loop calls: resolves the futures that are due, unless they were cancelled meanwhile.
 #[pyclass(frozen, module = "loom._loom")]
-struct Wake(Py<PyAny>);
+struct Deliver(Arc<Mailbox>);
 
 #[pymethods]
-impl Wake {
+impl Deliver {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let future = self.0.bind(py);
-        if !future.call_method0("done")?.is_truthy()? {
-            future.call_method1("set_result", (py.None(),))?;
-        }
-        Ok(())
+        let due = std::mem::take(&mut *self.0.lock());
+        let resolve = |future: &Bound<'_, PyAny>| {
+            if !future.call_method0(name(py, "done"))?.is_truthy()? {
+                future.call_method1(name(py, "set_result"), (py.None(),))?;
+            }
+            Ok(())
+        };
+        // One that cannot be resolved must not keep the others waiting.
+        due.iter().map(|future| resolve(future.bind(py))).fold(Ok(()), Result::and)
     }
 }
 
@@ -87,7 +133,7 @@ impl Awaitable {
     fn advance<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         loop {
             if let Some(waiting) = &self.waiting {
-                match waiting.bind(py).call_method0("__next__") {
+                match waiting.bind(py).call_method0(name(py, "__next__")) {
                     Ok(future) => return Ok(future),
                     Err(stop) if stop.is_instance_of::<PyStopIteration>(py) => self.waiting = None,
                     Err(error) => {
@@ -101,12 +147,12 @@ impl Awaitable {
             }
             let (future, waker) = Waker::new(py)?;
             if !self.source.watched().swap(true, Ordering::Relaxed) {
-                abandoned::watch(Arc::downgrade(&self.source), waker.event_loop.clone_ref(py))?;
+                abandoned::watch(Arc::downgrade(&self.source), waker.mailbox.event_loop.clone_ref(py))?;
             }
             if let Some(value) = self.source.poll(py, Some(waker))? {
                 return Err(stop_iteration(py, value));
             }
-            self.waiting = Some(future.call_method0("__await__")?.unbind());
+            self.waiting = Some(future.call_method0(name(py, "__await__"))?.unbind());
         }
     }
 
@@ -207,14 +253,14 @@ impl<T: Send + 'static> Job<T> {
                 state.waker.take()
             };
             if let Some(waker) = waker {
-                runtime::attach(|py| waker.wake(py));
+                waker.wake();
             }
         });
         *job.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         Ok(Awaitable::new(job))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, JobState<T>> {
+    fn lock(&self) -> MutexGuard<'_, JobState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -64,12 +64,21 @@ impl Shared {
                 Some(event) => batch.push(event),
                 None => ended = true,
             }
-            // Whatever has arrived with it goes along.
+            // Whatever has arrived with it goes along. The connection's task passes it on piece by piece, so it gets a
+            // turn before there is nothing more.
+            let mut had_a_turn = false;
             while !ended && batch.len() < MAX_READY {
                 match events.next().now_or_never() {
-                    Some(Some(event)) => batch.push(event),
+                    Some(Some(event)) => {
+                        batch.push(event);
+                        had_a_turn = false;
+                    }
                     Some(None) => ended = true,
-                    None => break,
+                    None if had_a_turn => break,
+                    None => {
+                        let_others_run().await;
+                        had_a_turn = true;
+                    }
                 }
             }
             self.hand_over(&mut batch, ended);
@@ -108,7 +117,7 @@ impl Shared {
             state.waker.take()
         };
         if let Some(waker) = waker {
-            runtime::attach(|py| waker.wake(py));
+            waker.wake();
         }
     }
 }
@@ -169,9 +178,22 @@ impl Shared {
             state.waker.take()
         };
         if let Some(waker) = waker {
-            runtime::attach(|py| waker.wake(py));
+            waker.wake();
         }
     }
+}
+
+/// Goes to the end of the queue of what can run. (tokio's own `yield_now` looks at the sockets first, a system call.)
+async fn let_others_run() {
+    let mut has_waited = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }
 
 #[pyclass(module = "loom._loom")]

@@ -29,7 +29,9 @@ pub(crate) fn runtime() -> PyResult<&'static Runtime> {
         return Ok(runtime);
     }
     let runtime = Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
+        // One: what is read there goes to one interpreter, which takes several times as long with it, and threads that
+        // hand work to each other take longer than the work.
+        .worker_threads(1)
         .thread_name("loom")
         .enable_all()
         .build()

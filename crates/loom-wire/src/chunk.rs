@@ -1,5 +1,7 @@
 //! One typed, lenient pass over a chunk of a stream or over a whole answer: the two differ only in where the text is.
 //!
+//! What most chunks lack is boxed, since each struct is moved several times while it is read.
+//!
 //! Known fields are read, unknown ones skipped unread. A defect inside a known field is an error, with the place.
 
 use std::borrow::Cow;
@@ -44,7 +46,7 @@ lenient_struct! {
         /// What a chunk adds.
         pub delta: Option<Delta<'a>> = "delta",
         /// The whole message.
-        pub message: Option<Delta<'a>> = "message",
+        pub message: Option<Box<Delta<'a>>> = "message",
         /// Why the choice ended.
         pub finish_reason: Reason<'a> = "finish_reason",
         /// An error of this choice (OpenRouter).
@@ -70,7 +72,7 @@ lenient_struct! {
         /// Calls, whole or in pieces.
         pub tool_calls: List<CallFragment<'a>> = "tool_calls",
         /// The older form of a call; a server that sends both means one.
-        pub function_call: Option<FunctionFragment<'a>> = "function_call",
+        pub function_call: Option<Box<FunctionFragment<'a>>> = "function_call",
     }
 }
 
@@ -234,9 +236,10 @@ fn half(escape: &str) -> Option<u16> {
 
 /// Bytes as text; what is not UTF-8 becomes U+FFFD and is noted.
 pub fn text<'a>(bytes: &'a [u8], ledger: &mut Ledger) -> Cow<'a, str> {
-    let text = String::from_utf8_lossy(bytes);
-    if matches!(text, Cow::Owned(_)) {
-        ledger.note(Rule::InvalidUtf8, "in the answer");
+    // Checked first: the lossy conversion looks at every byte by itself.
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
     }
-    text
+    ledger.note(Rule::InvalidUtf8, "in the answer");
+    String::from_utf8_lossy(bytes)
 }

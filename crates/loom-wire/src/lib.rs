@@ -36,6 +36,7 @@ pub mod message;
 pub mod models;
 pub mod part;
 pub mod profile;
+mod repeat;
 pub mod request;
 pub mod sse;
 pub mod text;

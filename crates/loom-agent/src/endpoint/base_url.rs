@@ -14,7 +14,13 @@ pub struct BaseUrl {
     url: Url,
     /// The Unix socket to connect to; the URL's host is then `localhost`.
     socket: Option<PathBuf>,
+    /// Where calls go; joined once, since each call needs it.
+    chat: Url,
+    origin: String,
 }
+
+/// The path of the calls, below the base.
+pub(crate) const CHAT: &str = "chat/completions";
 
 impl BaseUrl {
     /// Reads a base URL.
@@ -70,7 +76,7 @@ impl BaseUrl {
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/chat/completions").unwrap_or(path).trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Ok(Self { url, socket: None })
+        Ok(Self::new(url, None))
     }
 
     /// `http+unix://%2Frun%2Fllm.sock/v1`: the socket's path stands percent-encoded where the host would.
@@ -83,7 +89,7 @@ impl BaseUrl {
         }
         let base = Self::parse(&format!("http://localhost{path}"))
             .map_err(|_| "what stands behind the socket cannot be read")?;
-        Ok(Self { socket: Some(socket.into()), ..base })
+        Ok(Self::new(base.url, Some(socket.into())))
     }
 
     /// The Unix socket that the endpoint listens on.
@@ -91,12 +97,18 @@ impl BaseUrl {
         self.socket.as_deref()
     }
 
+    fn new(url: Url, socket: Option<PathBuf>) -> Self {
+        let chat = below(&url, CHAT);
+        let origin = match &socket {
+            Some(socket) => socket_origin(socket),
+            None => url.origin().ascii_serialization(),
+        };
+        Self { url, socket, chat, origin }
+    }
+
     /// The URL of a path below the base, with the base's query.
     pub fn join(&self, path: &str) -> Url {
-        let mut url = self.url.clone();
-        let base = url.path().trim_end_matches('/');
-        url.set_path(&format!("{base}/{path}"));
-        url
+        if path == CHAT { self.chat.clone() } else { below(&self.url, path) }
     }
 
     /// The parameters that go with every request.
@@ -106,15 +118,12 @@ impl BaseUrl {
 
     /// Scheme, host and port: what a key is bound to.
     pub fn origin(&self) -> String {
-        match &self.socket {
-            Some(socket) => socket_origin(socket),
-            None => self.url.origin().ascii_serialization(),
-        }
+        self.origin.clone()
     }
 
     /// Whether two URLs share scheme, host and port.
     pub fn same_origin(&self, other: &Self) -> bool {
-        self.url.origin() == other.url.origin() && self.socket == other.socket
+        self.origin == other.origin
     }
 
     /// The port, the scheme's own included.
@@ -140,8 +149,14 @@ impl BaseUrl {
         if self.url.path().split('/').any(is_version) {
             return None;
         }
-        Some(Self { url: self.join("v1"), socket: self.socket.clone() })
+        Some(Self::new(self.join("v1"), self.socket.clone()))
     }
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url
 }
 
 impl std::fmt::Display for BaseUrl {
@@ -188,6 +203,9 @@ pub(super) fn checked_url(setting: &str, text: &str) -> Result<Url, LlmError> {
 
 /// A URL for people: without a trailing slash, and without the values of its query, which may be keys.
 pub(crate) fn visible(url: &Url) -> String {
+    if url.query().is_none() {
+        return url.as_str().trim_end_matches('/').to_owned();
+    }
     let mut shown = url.clone();
     let names: Vec<String> = url
         .query_pairs()

@@ -1,10 +1,13 @@
 //! The four clocks of a call: connect, first token, idle, total. Each has its own error.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use loom_wire::{ErrorKind, LlmError};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// Limits on waiting. `None` means no limit of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -84,7 +87,8 @@ impl Clocks {
     }
 
     pub(crate) fn payload_arrived(&mut self) {
-        self.last_payload = Some(Instant::now());
+        // Only the idle clock asks when.
+        self.last_payload = Some(if self.timeout.idle.is_some() { Instant::now() } else { self.sent });
     }
 
     /// How long a model that is being loaded is waited for.
@@ -110,6 +114,34 @@ impl Clocks {
             Some(next) => next,
         };
         tokio::time::timeout_at(limit, future).await.map_err(|_| self.error(clock))
+    }
+
+    /// As [`wait`](Self::wait), for what is waited for again and again: the timer is set once and kept. The limit moves
+    /// with each payload, so the timer may go off early; then it is set again.
+    pub(crate) async fn wait_again<T>(
+        &self,
+        timer: &mut Option<Pin<Box<Sleep>>>,
+        future: impl Future<Output = T>,
+    ) -> Result<T, LlmError> {
+        let Some((limit, clock)) = self.next() else { return Ok(future.await) };
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(limit)));
+        if limit < timer.deadline() {
+            timer.as_mut().reset(limit);
+        }
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            if let Poll::Ready(value) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(value));
+            }
+            while timer.as_mut().poll(context).is_ready() {
+                if timer.deadline() >= limit {
+                    return Poll::Ready(Err(self.error(clock)));
+                }
+                timer.as_mut().reset(limit);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     fn next(&self) -> Option<(Instant, Clock)> {

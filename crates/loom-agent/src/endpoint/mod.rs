@@ -25,6 +25,7 @@ mod tls;
 mod transport;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -33,6 +34,7 @@ use loom_wire::limits::{self, Limits};
 use loom_wire::{LedgerEntry, LlmError, Rule, api_error};
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, Response, Url};
+use tokio::time::Sleep;
 
 pub use base_url::BaseUrl;
 pub(crate) use base_url::visible;
@@ -345,6 +347,8 @@ impl Endpoint {
                 // A refusal shows more than an answer does.
                 unknown_server: (!is_success || self.server.is_open()).then(|| Arc::clone(&self.server)),
                 response,
+                timer: None,
+                ended: false,
             };
             if is_success {
                 return Ok(answer);
@@ -443,12 +447,18 @@ pub(crate) struct Answer {
     /// Where what the beginning gives away is noted, until it was.
     unknown_server: Option<Arc<server::Seen>>,
     response: Response,
+    /// Of the clock that runs out next.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The framing's end was seen.
+    ended: bool,
 }
 
 impl Answer {
     /// More bytes, or `None` at a clean end.
     pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
-        let bytes = clocks.wait(self.response.chunk()).await?.map_err(|error| {
+        let read = clocks.wait_again(&mut self.timer, self.response.chunk()).await?;
+        self.ended = matches!(read, Ok(None));
+        let bytes = read.map_err(|error| {
             let causes = failure::chain(&error);
             LlmError::new(
                 loom_wire::ErrorKind::StreamInterrupted,
@@ -464,6 +474,9 @@ impl Answer {
     /// Reads what stands behind a complete answer (the end of the framing), so that the connection can be used again. It
     /// usually has arrived; if not, it is waited for in the background, not for long.
     pub(crate) fn retire(mut self) {
+        if self.ended {
+            return;
+        }
         let mut rest = Box::pin(async move {
             for _ in 0..16 {
                 if !matches!(self.response.chunk().await, Ok(Some(_))) {

@@ -269,11 +269,10 @@ impl AnswerDecoder {
             }
             self.payloads += 1;
             self.ledger.at_event(Some(self.payloads));
-            let text = chunk::text(data, &mut self.ledger);
             if is_error {
-                return Err(error_in_stream(&text));
+                return Err(error_in_stream(&chunk::text(data, &mut self.ledger)));
             }
-            read_text(&mut self.fold, &mut self.ledger, &mut self.sum, &self.limits, &text, out)?;
+            read_payload(&mut self.fold, &mut self.ledger, &mut self.sum, &self.limits, data, out)?;
             let said = self.sum.content.len() + self.sum.reasoning.as_ref().map_or(0, String::len);
             if said + self.fold.held() > self.limits.body_bytes {
                 return Err(self.too_large());
@@ -344,16 +343,16 @@ impl AnswerDecoder {
         if body.trim_ascii_start().starts_with(b"<") {
             return Err(not_an_answer(body));
         }
-        let text = chunk::text(body, &mut self.ledger);
-        read_text(&mut self.fold, &mut self.ledger, &mut self.sum, &self.limits, &text, out).map_err(
+        let shown = || String::from_utf8_lossy(body).chars().take(64 * 1024).collect();
+        read_payload(&mut self.fold, &mut self.ledger, &mut self.sum, &self.limits, body, out).map_err(
             |mut error| {
-                error.body.get_or_insert_with(|| text.chars().take(64 * 1024).collect());
+                error.body.get_or_insert_with(shown);
                 error
             },
         )?;
         if !self.fold.has_begun() {
             let mut error = empty_answer();
-            error.body = Some(text.chars().take(64 * 1024).collect());
+            error.body = Some(shown());
             return Err(error);
         }
         if self.stream_wanted {
@@ -368,16 +367,19 @@ impl AnswerDecoder {
 }
 
 /// Reads one payload.
-fn read_text(
+fn read_payload(
     fold: &mut Fold,
     ledger: &mut Ledger,
     sum: &mut Completion,
     limits: &Limits,
-    text: &str,
+    data: &[u8],
     out: &mut Vec<Event>,
 ) -> Result<(), LlmError> {
     let from = out.len();
-    let result = read_chunk(text, limits, fold, ledger, out);
+    let result = match fold.absorb_repeat(data, ledger, out) {
+        true => Ok(()),
+        false => read_chunk(&chunk::text(data, ledger), limits, fold, ledger, out),
+    };
     for event in out.get(from..).unwrap_or_default() {
         sum.absorb(event);
     }

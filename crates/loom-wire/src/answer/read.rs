@@ -47,6 +47,7 @@ pub(super) fn read_chunk(
     }
     match serde_json::from_str::<Chunk<'_>>(text) {
         Ok(chunk) if chunk.choices.is_some() || chunk.error.as_ref().is_some_and(chunk::is_error) => {
+            fold.keep(text, &chunk);
             fold.absorb(chunk, ledger, out).map_err(|api| named(api, text))
         }
         Ok(chunk) => {

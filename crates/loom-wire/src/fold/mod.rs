@@ -13,6 +13,7 @@ use crate::chunk::{Choice, Chunk, Delta, WireUsage};
 use crate::event::{Event, Finish, FinishReason, Usage};
 use crate::ledger::{Ledger, Rule};
 use crate::lenient::{Aside, Reason, Said};
+use crate::repeat::{Part, Repeat};
 use crate::text::{Expected, TextReader};
 use calls::Calls;
 
@@ -22,6 +23,8 @@ pub struct Fold {
     model: String,
     id: String,
     text: TextReader,
+    /// The chunk before, which the next one may repeat.
+    last: Repeat,
     calls: Calls,
     usage: Option<Usage>,
     finish: Option<FinishReason>,
@@ -71,6 +74,21 @@ impl Fold {
             self.absorb_choice(choice, ledger, out)?;
         }
         Ok(())
+    }
+
+    /// Adds a chunk that is the one before but for its text, without decoding it; `false` if it is another one.
+    pub fn absorb_repeat(&mut self, data: &[u8], ledger: &mut Ledger, out: &mut Vec<Event>) -> bool {
+        match self.last.read(data) {
+            None => return false,
+            Some((Part::Content, text)) => self.text.push(text, false, ledger, out),
+            Some((Part::Reasoning, text)) => out.push(Event::ReasoningDelta { content: text.into_owned() }),
+        }
+        true
+    }
+
+    /// Keeps the chunk that is about to be absorbed for [`Fold::absorb_repeat`]; `text` is what it was decoded from.
+    pub fn keep(&mut self, text: &str, chunk: &Chunk<'_>) {
+        self.last.learn(text, chunk);
     }
 
     /// Whether any chunk held a choice.
@@ -195,7 +213,7 @@ impl Fold {
                 self.said_by_deltas |= delta.says_something();
                 self.absorb_delta(delta, false, ledger, out);
             }
-            (None, Some(message)) if !self.said_by_deltas => self.absorb_delta(message, true, ledger, out),
+            (None, Some(message)) if !self.said_by_deltas => self.absorb_delta(*message, true, ledger, out),
             (None, Some(message)) if self.calls.is_empty() => {
                 let calls = Delta { tool_calls: message.tool_calls, ..Delta::default() };
                 self.absorb_delta(calls, true, ledger, out);
@@ -237,7 +255,7 @@ impl Fold {
         self.held += refused.len();
         self.refusal.push_str(refused);
         if let Some(function) = delta.function_call {
-            self.calls.add_function(function, ledger);
+            self.calls.add_function(*function, ledger);
         }
         self.calls.add(delta.tool_calls.0, whole, ledger);
     }
