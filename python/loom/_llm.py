@@ -152,6 +152,7 @@ class NativeLLM(BaseLLM):
         """
         return await self._native.generate(messages, tools, response_format, tool_choice, params)
 
+
 class UnifiedLLM(NativeLLM):
     """The LLM for every endpoint that speaks the OpenAI chat format. What is not set is not sent.
 

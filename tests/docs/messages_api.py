@@ -7,7 +7,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
-from replies import Answer, Reply, Request, json_reply  # noqa: E402
+from replies import Answer, Reply, Request, json_reply
 
 
 def _event(kind: str, **fields: Any) -> bytes:
