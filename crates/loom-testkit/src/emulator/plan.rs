@@ -77,8 +77,9 @@ impl Answer {
             return;
         }
         let prompted = obey::format(request);
+        // A prompt may say more than `json_object` does: by which schema.
         let format = match &request.format {
-            Format::Text => prompted.as_ref().unwrap_or(&Format::Text),
+            Format::Text | Format::JsonObject => prompted.as_ref().unwrap_or(&request.format),
             format => format,
         };
         let whole = match format {

@@ -6,8 +6,13 @@ use serde_json::{Value, json};
 use crate::client::Request;
 
 async fn say(messages: Value) -> String {
-    let server = servers::fastchat().model("m").start().await.unwrap();
-    let answer = Request::chat("/v1", &json!({"model": "m", "messages": messages})).send(server.port()).await;
+    ask(json!({"messages": messages})).await
+}
+
+async fn ask(mut body: Value) -> String {
+    let server = servers::vllm().model("m").start().await.unwrap();
+    body["model"] = json!("m");
+    let answer = Request::chat("/v1", &body).send(server.port()).await;
     answer.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
 
@@ -36,5 +41,8 @@ async fn json_in_the_prompt_is_answered_in_json() {
     let prompt = format!("Answer with one JSON object and nothing else. It must be valid against:\n{schema}");
     let messages =
         json!([{"role": "system", "content": prompt}, {"role": "user", "content": "Where is it? In Rome."}]);
-    assert_eq!(say(messages).await, r#"{"city":"Rome"}"#);
+    assert_eq!(say(messages.clone()).await, r#"{"city":"Rome"}"#);
+    // A server that knows `json_object` only gets the schema in words.
+    let request = json!({"messages": messages, "response_format": {"type": "json_object"}});
+    assert_eq!(ask(request).await, r#"{"city":"Rome"}"#);
 }
