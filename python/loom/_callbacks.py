@@ -26,6 +26,10 @@ def start(
 
     def finished(task: asyncio.Task[Any]) -> None:
         if task.cancelled():
+            # A task that is cancelled before its first step never comes to await it.
+            close = getattr(awaitable, "close", None)
+            if close is not None:
+                close()
             done(None, asyncio.CancelledError())
         else:
             error = task.exception()

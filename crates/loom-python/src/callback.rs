@@ -55,15 +55,49 @@ pub(crate) async fn call<T: Send + 'static>(
     args: impl FnOnce(Python<'_>) -> PyResult<Py<PyTuple>> + Send + 'static,
     read: impl FnOnce(Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
 ) -> Result<T, CallbackError> {
-    let returned =
-        tokio::task::spawn_blocking(move || in_python(|py| Ok(function.bind(py).call1(args(py)?)?.unbind())))
-            .await??;
-    let awaitable = {
-        let returned = &returned;
-        in_python(move |py| returned.bind(py).hasattr("__await__"))?
+    let returned = tokio::task::spawn_blocking(move || {
+        in_python(|py| Returned::of(function.bind(py).call1(args(py)?)?))
+    })
+    .await??;
+    let value = match returned {
+        Returned::Value(value) => value,
+        Returned::Awaitable(mut awaitable) => wait_for(awaitable.take()?).await?,
     };
-    let value = if awaitable { wait_for(returned).await? } else { returned };
     in_python(move |py| read(value.into_bound(py)))
+}
+
+/// What a function returned.
+enum Returned {
+    Value(Py<PyAny>),
+    Awaitable(Unawaited),
+}
+
+impl Returned {
+    fn of(value: Bound<'_, PyAny>) -> PyResult<Self> {
+        let is_awaitable = value.hasattr("__await__")?;
+        let value = value.unbind();
+        Ok(if is_awaitable { Self::Awaitable(Unawaited(Some(value))) } else { Self::Value(value) })
+    }
+}
+
+/// A coroutine that nobody waits for yet. The call may be dropped before that; it is closed then, lest Python warn.
+struct Unawaited(Option<Py<PyAny>>);
+
+impl Unawaited {
+    fn take(&mut self) -> Result<Py<PyAny>, CallbackError> {
+        self.0.take().ok_or_else(|| "it was awaited twice".into())
+    }
+}
+
+impl Drop for Unawaited {
+    fn drop(&mut self) {
+        if let Some(awaitable) = self.0.take() {
+            runtime::attach(|py| {
+                // What is no coroutine has no `close`, and needs none.
+                let _ = awaitable.call_method0(py, "close");
+            });
+        }
+    }
 }
 
 /// Something with the interpreter, unless that is going down.
