@@ -66,7 +66,7 @@ class _AsyncReader:
             loop.call_soon_threadsafe(lambda: _keep(loop.create_task(self._close())))
 
     async def _close(self) -> None:
-        await self._chunks.aclose()
+        # A read may be under way, which holds the generator.
         await self._response.aclose()
 
 

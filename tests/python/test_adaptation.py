@@ -3,7 +3,7 @@
 import loom
 import pytest
 from conftest import run
-from replies import Reply, error_reply, json_reply
+from replies import Reply, error_reply, json_reply, whole
 
 from servers import MockServer
 
@@ -63,3 +63,15 @@ def test_the_server_is_known_by_its_answers(server: MockServer) -> None:
     run(llm.generate("Hi"))
     assert llm.server == "ollama" == llm_at(server).server
     assert len(server.requests) == 1, "nothing is asked to find out"
+
+
+def test_leave_to_drop_a_knob_is_not_another_llms(server: MockServer) -> None:
+    server.handler = lambda request: (
+        error_reply(400, "Unsupported parameter: 'temperature' is not supported with this model.", param="temperature")
+        if "temperature" in request.json
+        else whole({"content": "ok"})
+    )
+    assert run(llm_at(server, drop_params=True, temperature=0.5).generate("Hi")).content == "ok"
+    with pytest.raises(loom.BadRequestError) as caught:
+        run(llm_at(server, temperature=0.5).generate("Hi"))
+    assert caught.value.param == "temperature"

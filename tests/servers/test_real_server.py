@@ -98,9 +98,12 @@ def forced_calls(server):
     """A completion with usable calls. A random model may run into the token limit first: that is an error then."""
     for _ in range(10):
         try:
-            return asyncio.run(
+            completion = asyncio.run(
                 llm(server, max_tokens=400).generate("The weather?", tools=[WEATHER], tool_choice="required")
             )
+            if completion.tool_calls:
+                return completion
+            assert completion.finish_reason == "length"
         except loom.BadResponseError as error:
             assert error.partial.finish_reason == "length"
     raise AssertionError("no answer within the token limit in 10 tries")

@@ -43,8 +43,8 @@ impl Limits {
             ("header_bytes", self.header_bytes, usize::MAX),
         ] {
             if value == 0 || value > most {
-                let most = if most == usize::MAX { String::new() } else { format!(" to {most}") };
-                return Err(LlmError::config(format!("limits: {name} is {value}; it can be 1{most}")));
+                let range = if most == usize::MAX { "at least 1".to_owned() } else { format!("1 to {most}") };
+                return Err(LlmError::config(format!("limits: {name} is {value}; it can be {range}")));
             }
         }
         Ok(())

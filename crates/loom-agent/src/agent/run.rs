@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use loom_wire::{Completion, LedgerEntry, Message, Request, ToolCall, ToolSpec, Usage};
+use loom_wire::{Completion, FinishReason, LedgerEntry, Message, Request, ToolCall, ToolSpec, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::error::AgentError;
@@ -153,6 +153,12 @@ impl Run {
             return Ok(Step::Done(Box::new(message)));
         }
         make_ids_unique(&mut message.tool_calls);
+        let stopped = message.finish_reason == Some(FinishReason::ContentFilter);
+        let refuse = |call: &ToolCall, tools: &[ToolSpec]| match stopped {
+            // What the filter stopped may be the very call.
+            true => Some(not_executed(call, "the provider's content filter stopped this answer")),
+            false => refuse(call, tools),
+        };
         let calls = message.tool_calls.iter().map(|call| (call.clone(), refuse(call, tools))).collect();
         self.state = State::Tools(calls);
         message.usage = None;
@@ -201,6 +207,11 @@ fn make_ids_unique(calls: &mut [ToolCall]) {
     }
 }
 
+fn not_executed(call: &ToolCall, why: &str) -> ToolResult {
+    let content = format!("Error: {why}. The tool was not called.");
+    ToolResult { id: call.id.clone(), content, is_error: true }
+}
+
 /// Why a call is not executed, as a result that the model can act on; `None` if it is.
 fn refuse(call: &ToolCall, tools: &[ToolSpec]) -> Option<ToolResult> {
     let known = tools.iter().any(|tool| tool.name == call.name);
@@ -222,7 +233,6 @@ fn refuse(call: &ToolCall, tools: &[ToolSpec]) -> Option<ToolResult> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use loom_wire::FinishReason;
 
     fn calls(names: &[(&str, &str)]) -> Completion {
         Completion {
@@ -242,6 +252,17 @@ mod tests {
 
     fn start(max_turns: u32) -> Run {
         Run::new(vec![Arc::new(Message::user("hi"))], max_turns)
+    }
+
+    #[test]
+    fn what_the_content_filter_stopped_is_not_executed() {
+        let tools = [ToolSpec::new("a", "")];
+        let mut run = start(5);
+        run.step(Input::Start, &tools).unwrap();
+        let stopped =
+            Completion { finish_reason: Some(FinishReason::ContentFilter), ..calls(&[("a", "{}")]) };
+        let step = run.step(Input::Completion(Box::new(stopped)), &tools);
+        assert!(matches!(step, Ok(Step::CallModel(_))), "the model is told instead");
     }
 
     #[test]

@@ -136,7 +136,13 @@ fn tls_error(error: &rustls::Error, target: &str) -> LlmError {
 }
 
 fn broken(error: &reqwest::Error, target: &str) -> LlmError {
-    failed(format!("the connection to {target} broke: {}", chain(error)), Link::Tcp)
+    let causes = chain(error);
+    // hyper tells a client so only in words.
+    if causes.contains("message head is too large") {
+        let what = format!("the headers of the answer of {target} are more than are read");
+        return loom_wire::limits::passed(what, "header_count");
+    }
+    failed(format!("the connection to {target} broke: {causes}"), Link::Tcp)
 }
 
 fn failed(message: String, link: Link) -> LlmError {

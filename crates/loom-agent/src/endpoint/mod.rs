@@ -342,7 +342,11 @@ impl Endpoint {
             let is_success = response.status().is_success();
             let answer = Answer {
                 url: shown,
-                request_id: request_id(response.headers()),
+                request_id: request_id(response.headers()).map(|mut id| {
+                    // A server that sends back what it got must not make the key a name.
+                    self.secrets.scrub_text(&mut id);
+                    id
+                }),
                 changes: Vec::new(),
                 // A refusal shows more than an answer does.
                 unknown_server: (!is_success || self.server.is_open()).then(|| Arc::clone(&self.server)),

@@ -79,7 +79,10 @@ fn nothing_said(has_thought: bool, usage: Option<Usage>) -> String {
     if has_thought {
         return "thinking used up the tokens: raise max_tokens, or let the model think less".to_owned();
     }
+    let answered = usage.and_then(|usage| usage.completion_tokens).unwrap_or(0);
     match usage.and_then(|usage| usage.prompt_tokens) {
+        // Tokens of the answer that show as nothing: the limit was on them.
+        _ if answered > 0 => format!("the answer's {answered} tokens hold no text: raise max_tokens"),
         Some(tokens) => format!(
             "the prompt took {tokens} tokens and left no room: shorten it, or raise the server's context (Ollama: num_ctx)"
         ),

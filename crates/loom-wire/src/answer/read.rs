@@ -42,7 +42,8 @@ pub(super) fn read_chunk(
     ledger: &mut Ledger,
     out: &mut Vec<Event>,
 ) -> Result<(), LlmError> {
-    if limits.json_depth < Limits::MAX_JSON_DEPTH && depth(text) > limits.json_depth {
+    // The parser itself keeps the most; what it skips unread may be deeper.
+    if limits.json_depth < Limits::MAX_JSON_DEPTH && is_deeper(text, limits.json_depth) {
         return Err(too_deep(limits));
     }
     match serde_json::from_str::<Chunk<'_>>(text) {
@@ -85,6 +86,11 @@ fn too_deep(limits: &Limits) -> LlmError {
         format!("the JSON of the answer is nested deeper than {}", limits.json_depth),
         "json_depth",
     )
+}
+
+/// Whether a JSON text is nested deeper than the limit. Few texts have as many brackets as that, so most are only scanned.
+fn is_deeper(text: &str, limit: usize) -> bool {
+    memchr::memchr2_iter(b'{', b'[', text.as_bytes()).count() > limit && depth(text) > limit
 }
 
 /// How deep a JSON text is nested.

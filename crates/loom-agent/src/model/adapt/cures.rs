@@ -226,6 +226,8 @@ const ROWS: &[Row] = &[
     // Qwen: "Json mode response is not supported when enable_thinking is true".
     Row {
         words: &[
+            // pydantic's words, the field in a tuple within the sentence (llama-cpp-python, 500).
+            &["response_format", "should be 'text' or 'json_object'"],
             &["json mode", "not support"],
             &["json mode", "be combined"],
             &["structured output", "not support"],

@@ -65,7 +65,11 @@ type Candidate = (Profile, Profile);
 
 impl Adaptation {
     pub(crate) fn new(origin: String, model: String, known: Profile, own: Profile, leave: Leave) -> Self {
-        let learnt = if leave == Leave::None { Profile::default() } else { learnt(&origin, &model) };
+        let mut learnt = if leave == Leave::None { Profile::default() } else { learnt(&origin, &model) };
+        if leave != Leave::Parameters {
+            // Another caller's leave to drop a parameter is not this one's.
+            learnt.leave_out.retain(|path| !is_parameter(path));
+        }
         Self {
             origin,
             model,
@@ -134,11 +138,16 @@ impl Adaptation {
         }
         if let Some(name) = refused_parameter(&refusal, request) {
             error.param = Some(name.to_owned());
-            error.hint.get_or_insert_with(|| {
-                format!(
+            error.hint.get_or_insert_with(|| match self.leave {
+                Leave::Parameters => format!(
+                    "the endpoint still refuses the request after {} corrections: leave out {name} and whatever else \
+                     it does not need",
+                    self.cures
+                ),
+                Leave::None | Leave::Features => format!(
                     "the endpoint does not take this {name}: change it or leave it out, or set drop_params=True, which \
                      leaves out what an endpoint refuses and says so in the ledger"
-                )
+                ),
             });
         }
         false
@@ -165,10 +174,14 @@ impl Adaptation {
                 (row.cure)(&mut reached);
                 (reached.beyond(&self.known), self.passing.clone())
             });
-        let fields = cures::unknown_field(refusal).into_iter().map(|path| self.leaving_out(path, true));
-        let parameter = refused_parameter(refusal, request)
-            .filter(|_| self.leave == Leave::Parameters)
-            .map(|name| self.leaving_out(name.to_owned(), refusal.complaint == Complaint::Unsupported));
+        let fields = cures::unknown_field(refusal).into_iter().map(|path| self.leaving_out(vec![path], true));
+        // A refusal may name several; all of them go at once.
+        let parameters: Vec<String> = match self.leave {
+            Leave::Parameters => refused_parameters(refusal, request).map(str::to_owned).collect(),
+            Leave::None | Leave::Features => Vec::new(),
+        };
+        let parameter = (!parameters.is_empty())
+            .then(|| self.leaving_out(parameters, refusal.complaint == Complaint::Unsupported));
         let ids_only = kind == ErrorKind::ContextLength;
         let generic = fields.chain(parameter).filter(|_| !is_certain);
         rows.chain(generic).find(|(learnt, passing)| {
@@ -180,11 +193,13 @@ impl Adaptation {
         })
     }
 
-    fn leaving_out(&self, path: String, for_good: bool) -> Candidate {
+    fn leaving_out(&self, paths: Vec<String>, for_good: bool) -> Candidate {
         let (mut learnt, mut passing) = (self.learnt.clone(), self.passing.clone());
         let profile = if for_good { &mut learnt } else { &mut passing };
-        if !profile.leave_out.contains(&path) {
-            profile.leave_out.push(path);
+        for path in paths {
+            if !profile.leave_out.contains(&path) {
+                profile.leave_out.push(path);
+            }
         }
         (learnt, passing)
     }
@@ -219,22 +234,33 @@ const NOT_KNOBS: &[&str] = &[
     "parallel_tool_calls",
 ];
 
-/// The parameter of the caller's that a refusal is about, by the name that the caller gave it.
+/// Whether a path is a parameter that the caller set, and not a field within a part of the request.
+fn is_parameter(path: &str) -> bool {
+    !path.contains('.') && !NOT_KNOBS.contains(&path)
+}
+
+fn given(request: &Request) -> impl Iterator<Item = (&String, &Value)> {
+    request.params.iter().chain(&request.extra_body).filter(|(_, value)| !value.is_null())
+}
+
+/// The parameters of the caller's that a refusal names, by the names that the caller gave them.
+fn refused_parameters<'a>(refusal: &Refusal, request: &'a Request) -> impl Iterator<Item = &'a str> {
+    refusal.paths.iter().filter_map(|path| {
+        let [name, ..] = path.as_slice() else { return None };
+        let (name, _) = given(request)
+            .find(|(given, _)| *given == name || (is_token_limit(given) && is_token_limit(name)))?;
+        (!NOT_KNOBS.contains(&name.as_str())).then_some(name.as_str())
+    })
+}
+
+/// The parameter of the caller's that a refusal is about.
 fn refused_parameter<'a>(refusal: &Refusal, request: &'a Request) -> Option<&'a str> {
-    let given = || request.params.iter().chain(&request.extra_body).filter(|(_, value)| !value.is_null());
-    refusal
-        .paths
-        .iter()
-        .find_map(|path| {
-            let [name, ..] = path.as_slice() else { return None };
-            let (name, _) = given()
-                .find(|(given, _)| *given == name || (is_token_limit(given) && is_token_limit(name)))?;
-            (!NOT_KNOBS.contains(&name.as_str())).then_some(name.as_str())
-        })
+    refused_parameters(refusal, request)
+        .next()
         // "Function tools with reasoning_effort are not supported".
         .or_else(|| {
             let takes = cures::fitting(refusal).0.first()?.takes;
-            given().map(|(name, _)| name.as_str()).find(|name| Some(*name) == takes)
+            given(request).map(|(name, _)| name.as_str()).find(|name| Some(*name) == takes)
         })
 }
 

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule};
 use tokio::time::Instant;
 
+use crate::endpoint::Retries;
 use crate::model::llm::{EventStream, unfinished};
 use crate::model::pool::Inner;
 use crate::model::pool::affinity::Conversation;
@@ -16,6 +17,10 @@ use crate::model::pool::member::{Member, Turn};
 
 /// A conversation leaves its member only for one with less than half of its load.
 const STICKINESS: f64 = 2.0;
+
+/// While all members load their models, they are asked again for so long, and so often. It is no failure.
+const LOADING: Duration = Duration::from_secs(300);
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 pub(crate) struct PoolCall {
     pool: Arc<Inner>,
@@ -26,8 +31,11 @@ pub(crate) struct PoolCall {
     failed: Vec<(usize, LlmError)>,
     /// Why each member that was asked did not answer, for the ledger.
     history: Vec<String>,
+    retries: Retries,
     /// How often every member has been asked.
     rounds: u32,
+    /// When the first round ended in which all members were loading their models.
+    loading_since: Option<Instant>,
     /// Requests sent by the members that failed.
     attempts: u32,
 }
@@ -39,7 +47,7 @@ enum State {
 }
 
 impl PoolCall {
-    pub(crate) fn new(pool: Arc<Inner>, request: Request) -> Self {
+    pub(crate) fn new(pool: Arc<Inner>, request: Request, retries: Retries) -> Self {
         let conversation = pool.affinity.as_ref().and_then(|_| Conversation::of(&request));
         Self {
             pool,
@@ -48,7 +56,9 @@ impl PoolCall {
             state: State::Choosing,
             failed: Vec::new(),
             history: Vec::new(),
+            retries,
             rounds: 0,
+            loading_since: None,
             attempts: 0,
         }
     }
@@ -195,8 +205,15 @@ impl PoolCall {
 
     /// How long to wait before all members are asked once more: as long as the one that is ready first demands.
     fn wait_for_another_round(&mut self) -> Option<Duration> {
+        if self.retries.max > 0
+            && !self.failed.is_empty()
+            && self.failed.iter().all(|(_, error)| error.is_loading())
+        {
+            let since = *self.loading_since.get_or_insert_with(Instant::now);
+            return (since.elapsed() < LOADING).then_some(BETWEEN_LOOKS);
+        }
         self.rounds += 1;
-        self.failed.iter().filter_map(|(_, error)| self.pool.retries.wait(error, self.rounds)).min()
+        self.failed.iter().filter_map(|(_, error)| self.retries.wait(error, self.rounds)).min()
     }
 
     /// The last failure, with what the others said.

@@ -132,6 +132,8 @@ impl Turn {
             | ErrorKind::BadRequest
             | ErrorKind::ContextLength
             | ErrorKind::ContentFilter => breaker.succeed(),
+            // It will be there soon; each call looks anew.
+            ErrorKind::Overloaded if error.is_loading() => breaker.succeed(),
             ErrorKind::RateLimit => {
                 if self.is_trial {
                     breaker.succeed();

@@ -239,13 +239,20 @@ impl Llm for Pool {
     }
 
     fn stream(&self, request: Request) -> EventStream {
-        let call = PoolCall::new(Arc::clone(&self.0), request);
-        Box::pin(stream::unfold(call, |mut call| async move { call.next().await.map(|event| (event, call)) }))
+        events(PoolCall::new(Arc::clone(&self.0), request, self.0.retries))
+    }
+
+    fn stream_once(&self, request: Request) -> EventStream {
+        events(PoolCall::new(Arc::clone(&self.0), request, Retries { max: 0 }))
     }
 
     fn expected_wait(&self) -> Duration {
         self.0.members.iter().map(|member| member.llm.expected_wait()).min().unwrap_or_default()
     }
+}
+
+fn events(call: PoolCall) -> EventStream {
+    Box::pin(stream::unfold(call, |mut call| async move { call.next().await.map(|event| (event, call)) }))
 }
 
 impl std::fmt::Debug for Pool {
