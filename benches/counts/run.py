@@ -39,8 +39,8 @@ def instructions(*command: object) -> int:
 
 
 def per_call(client: str, case: str, url: str) -> float:
-    """Instructions of one call: what the first ones cost is not counted."""
-    few, many = (instructions(PROGRAM, client, case, url, calls) for calls in (10, 40))
+    """Instructions of one call: what the first ones cost is not counted, such as finding out what the server is."""
+    few, many = (instructions(PROGRAM, client, case, url, calls) for calls in (20, 50))
     return (many - few) / 30
 
 

@@ -12,8 +12,9 @@ pub(super) const UNOPENED: &[&str] =
 /// The closing tag counts if it is the first of its kind, no tag opens before it, and it is no mention: not in code or
 /// quotes, and not inside a line as a word among others.
 pub(crate) fn split_unopened(text: &str) -> Option<(&str, &str)> {
+    // This runs over every answer, and each of the tags has a slash.
+    memchr::memchr(b'/', text.as_bytes())?;
     for close in UNOPENED {
-        // An exact find, which is a fast scan: this runs over every answer.
         let Some(at) = memchr::memmem::find(text.as_bytes(), close.as_bytes()) else { continue };
         let (before, rest) = (text.get(..at)?, text.get(at..)?);
         let after = rest.get(close.len()..)?;
@@ -43,6 +44,11 @@ fn is_mention(before: &str, after: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_tag_has_a_slash() {
+        assert!(UNOPENED.iter().all(|close| close.contains('/')));
+    }
 
     #[test]
     fn a_closing_tag_alone() {
