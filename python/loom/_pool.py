@@ -84,17 +84,22 @@ class Pool(NativeLLM):
     ) -> None:
         members = [(_member(given), False) for given in replicas]
         members += [(_member(given), True) for given in fallbacks]
-        self._native = _loom.Llm.pool(
-            [
-                (member.llm._native, member.name, member.weight, is_fallback, member.context_window)
-                for member, is_fallback in members
-            ],
-            sticky,
-            failover_on=None if failover_on is None else list(failover_on),
-            max_retries=max_retries,
-            max_failures=max_failures,
-            cooldown=cooldown,
-        )
+        if isinstance(failover_on, str):
+            raise ConfigurationError(f"failover_on is a list of error kinds, not {failover_on!r}")
+        try:
+            self._native = _loom.Llm.pool(
+                [
+                    (member.llm._native, member.name, member.weight, is_fallback, member.context_window)
+                    for member, is_fallback in members
+                ],
+                sticky,
+                failover_on=None if failover_on is None else list(failover_on),
+                max_retries=max_retries,
+                max_failures=max_failures,
+                cooldown=cooldown,
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigurationError(f"a pool cannot be made of these arguments: {error}") from None
 
     @property
     def members(self) -> list[dict[str, Any]]:
