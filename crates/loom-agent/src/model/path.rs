@@ -12,7 +12,8 @@ pub(crate) fn is_wrong_path(error: &LlmError) -> bool {
     web_page
         || (missing
             && !error.message.to_lowercase().contains("model")
-            && error.code.as_deref() != Some("model_not_found"))
+            // Azure calls a model that is served a deployment.
+            && !matches!(error.code.as_deref(), Some("model_not_found" | "DeploymentNotFound")))
 }
 
 /// The error when the alternative path failed as well.
