@@ -115,6 +115,13 @@ async fn when_all_fail_the_error_names_each_and_the_round_is_repeated() {
         "{error}"
     );
 
+    let told: Vec<(u32, &str)> = error.retries.iter().map(|retry| (retry.attempt, retry.reason.as_str())).collect();
+    assert_eq!(
+        told,
+        [(1, "overloaded"), (2, "connection"), (3, "overloaded"), (4, "connection"), (5, "overloaded")],
+        "all but the last"
+    );
+
     let late = serving([refusal(503, "busy").header("retry-after-ms", "10"), said("at last")]).await;
     let pool = Pool::builder().replica(llm(&late)).build().unwrap();
     assert_eq!(ask(&pool, "hello").await.unwrap().content, "at last");
@@ -303,4 +310,46 @@ async fn a_reported_retry_is_no_token() {
     let events: Vec<_> = pool.stream(Request::new(vec![Message::user("hello")])).collect().await;
     assert!(matches!(events[0], Ok(Event::Retry(_))), "passed through");
     assert!(events.iter().all(Result::is_ok) && matches!(events.last(), Some(Ok(Event::Finish(_)))));
+}
+
+#[tokio::test]
+async fn failing_over_and_waiting_for_another_round_are_events() {
+    let busy = || refusal(503, "busy").header("retry-after-ms", "50");
+    let (first, second) = (serving([busy(), busy()]).await, serving([busy(), said("hi")]).await);
+    let pool = Pool::builder()
+        .member(PoolMember::new(llm(&first)).name("first"))
+        .member(PoolMember::new(llm(&second)).name("second").fallback())
+        .build()
+        .unwrap();
+    let mut events = pool.stream(Request::new(vec![Message::user("hello")]));
+    let mut retries = Vec::new();
+    let mut text = String::new();
+    while let Some(event) = events.next().await {
+        match event.unwrap() {
+            Event::Retry(retry) => {
+                assert_eq!(text, "", "before the first delta");
+                retries.push((retry, Instant::now()));
+            }
+            Event::ContentDelta { content } => text.push_str(&content),
+            _ => {}
+        }
+    }
+    let told: Vec<_> = retries.iter().map(|(retry, _)| (retry.attempt, retry.message.as_str())).collect();
+    assert_eq!(told, [(1, "first: busy"), (2, "second: busy"), (3, "first: busy")]);
+    assert_eq!(retries[0].0.wait, 0.0, "the next member is asked at once");
+    let wait = retries[1].0.wait;
+    assert!((0.05..0.06).contains(&wait), "as the servers asked: {wait}");
+    assert!(retries[2].1 - retries[1].1 >= Duration::from_secs_f64(wait), "told before it is waited for");
+    assert!(retries.iter().all(|(retry, _)| retry.reason == "overloaded" && retry.status_code == Some(503)));
+    assert_eq!(text, "hi");
+}
+
+#[tokio::test]
+async fn what_had_failed_is_told_although_all_are_left_alone_since() {
+    let down = serving([refusal(500, "out of memory")]).await;
+    let pool = Pool::builder().replica(llm(&down)).max_failures(1).build().unwrap();
+    let error = ask(&pool, "hello").await.unwrap_err();
+    assert_eq!((error.kind, error.status_code, error.attempts), (ErrorKind::Server, Some(500), 1));
+    assert_eq!(error.message, "out of memory");
+    assert_eq!(down.requests().len(), 1);
 }

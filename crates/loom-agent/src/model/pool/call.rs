@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule};
+use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Retry, Rule};
 use tokio::time::Instant;
 
 use crate::endpoint::Retries;
@@ -36,12 +36,21 @@ pub(crate) struct PoolCall {
     rounds: u32,
     /// When the first round ended in which all members were loading their models.
     loading_since: Option<Instant>,
+    /// What failed in the round before.
+    last_round: Vec<(usize, LlmError)>,
     /// Requests sent by the members that failed.
     attempts: u32,
+    /// A failure that is told as soon as it is known when the next member is asked.
+    untold: Option<Retry>,
+    /// The failures that were told.
+    told: Vec<Retry>,
 }
 
 enum State {
     Choosing,
+    /// All have failed; the next round begins after this.
+    Waiting(Duration),
+    Asking(usize, Arc<Member>),
     Reading { turn: Turn, place: usize, events: EventStream, has_token: bool, finished: bool },
     Over,
 }
@@ -59,7 +68,10 @@ impl PoolCall {
             retries,
             rounds: 0,
             loading_since: None,
+            last_round: Vec::new(),
             attempts: 0,
+            untold: None,
+            told: Vec::new(),
         }
     }
 
@@ -67,22 +79,38 @@ impl PoolCall {
         loop {
             match std::mem::replace(&mut self.state, State::Over) {
                 State::Over => return None,
-                State::Choosing => match self.choose() {
-                    Some((place, member)) => {
-                        let turn = Turn::start(member);
-                        let events = turn.member.llm.stream_once(self.request.clone());
-                        self.state =
-                            State::Reading { turn, place, events, has_token: false, finished: false };
-                    }
-                    None => match self.wait_for_another_round() {
-                        Some(wait) => {
-                            tokio::time::sleep(wait).await;
-                            self.failed.clear();
-                            self.state = State::Choosing;
+                State::Choosing => {
+                    let wait = match self.choose() {
+                        Some((place, member)) => {
+                            self.state = State::Asking(place, member);
+                            Duration::ZERO
                         }
-                        None => return Some(Err(self.exhausted())),
-                    },
-                },
+                        None => match self.wait_for_another_round() {
+                            Some(wait) => {
+                                self.state = State::Waiting(wait);
+                                wait
+                            }
+                            None => return Some(Err(self.exhausted())),
+                        },
+                    };
+                    if let Some(retry) = self.untold.take() {
+                        let retry = Retry { wait: wait.as_secs_f64(), ..retry };
+                        self.told.push(retry.clone());
+                        return Some(Ok(Event::Retry(retry)));
+                    }
+                }
+                State::Waiting(wait) => {
+                    tokio::time::sleep(wait).await;
+                    if !self.failed.is_empty() {
+                        self.last_round = std::mem::take(&mut self.failed);
+                    }
+                    self.state = State::Choosing;
+                }
+                State::Asking(place, member) => {
+                    let turn = Turn::start(member);
+                    let events = turn.member.llm.stream_once(self.request.clone());
+                    self.state = State::Reading { turn, place, events, has_token: false, finished: false };
+                }
                 State::Reading { mut turn, place, mut events, has_token, finished } => {
                     let next = match events.next().await {
                         None if finished => return None,
@@ -107,15 +135,20 @@ impl PoolCall {
                             self.state = State::Reading { turn, place, events, has_token, finished };
                             return Some(Ok(event));
                         }
-                        Err(error) => {
+                        Err(mut error) => {
                             turn.failed(&error);
                             self.attempts += error.attempts.max(1);
                             if has_token || !self.others_may_cure(&error, &turn.member) {
+                                error.retries.splice(..0, self.told.drain(..));
                                 return Some(Err(error));
                             }
+                            self.untold = Some(failure(&error, &turn.member.name, self.attempts));
                             let detail = format!("{}: {}: {}", turn.member.name, error.kind, error.message);
                             tracing::warn!(target: "loom", "{detail}; asking another member of the pool");
-                            self.history.push(detail);
+                            // A loading model says the same each time.
+                            if !self.history.contains(&detail) {
+                                self.history.push(detail);
+                            }
                             self.failed.push((place, error));
                             self.state = State::Choosing;
                         }
@@ -213,12 +246,17 @@ impl PoolCall {
             return (since.elapsed() < LOADING).then_some(BETWEEN_LOOKS);
         }
         self.rounds += 1;
-        self.failed.iter().filter_map(|(_, error)| self.retries.wait(error, self.rounds)).min()
+        self.failures().iter().filter_map(|(_, error)| self.retries.wait(error, self.rounds)).min()
+    }
+
+    /// What has failed in this round, or in the one before if all have been left alone since.
+    fn failures(&self) -> &[(usize, LlmError)] {
+        if self.failed.is_empty() { &self.last_round } else { &self.failed }
     }
 
     /// The last failure, with what the others said.
     fn exhausted(&mut self) -> LlmError {
-        let Some((_, mut error)) = self.failed.pop() else {
+        let Some((_, mut error)) = self.failures().last().cloned() else {
             return LlmError::new(
                 ErrorKind::Overloaded,
                 "every member of the pool is left alone after failures",
@@ -228,6 +266,18 @@ impl PoolCall {
             error.message = format!("no member of the pool answered: {}", self.history.join("; "));
         }
         error.attempts = self.attempts;
+        error.retries = std::mem::take(&mut self.told);
         error
+    }
+}
+
+/// A member's failure as it is told; how long the next try is waited for is not known yet.
+fn failure(error: &LlmError, member: &str, attempt: u32) -> Retry {
+    Retry {
+        attempt,
+        reason: if error.is_loading() { "loading" } else { error.kind.as_str() }.to_owned(),
+        message: format!("{member}: {}", error.message),
+        status_code: error.status_code,
+        wait: 0.0,
     }
 }
