@@ -1,4 +1,4 @@
-"""An adapter for what is not OpenAI-like: Anthropic's Messages API, streamed, with tools. Needs httpx.
+"""An adapter for what is not OpenAI-like: Anthropic's Messages API, streamed, with tools, pictures and thinking.
 
 Run it with: ANTHROPIC_API_KEY=… python anthropic_llm.py [BASE_URL]
 """
@@ -7,81 +7,65 @@ import json
 import os
 import sys
 
-import httpx
 import loom
 
-FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+
+class Messages(loom.Adapter):
+    path = "messages"
+    profile = {"system": "first", "tool_choice": "auto", "response_format": "prompt"}
+
+    def request(self, body):
+        turns = []
+        for message in body.pop("messages"):
+            role = "assistant" if message["role"] == "assistant" else "user"
+            if message["role"] == "system":
+                body["system"] = message["content"]
+            elif turns and turns[-1]["role"] == role:
+                turns[-1]["content"] += blocks(message)
+            else:
+                turns.append({"role": role, "content": blocks(message)})
+        functions = [tool["function"] for tool in body.pop("tools", [])]
+        if functions:
+            body["tools"] = [{"input_schema": function.pop("parameters"), **function} for function in functions]
+        return {"max_tokens": 4096, **body, "messages": turns}
+
+    def chunk(self, event):
+        block, delta = event.get("content_block", {}), event.get("delta", {})
+        said, call = {}, {"index": event.get("index")}
+        if block.get("type") == "tool_use":
+            said["tool_calls"] = [{**call, "id": block["id"], "function": {"name": block["name"], "arguments": ""}}]
+        elif "partial_json" in delta:
+            said["tool_calls"] = [{**call, "function": {"arguments": delta["partial_json"]}}]
+        elif "thinking" in delta or "signature" in delta:
+            said["reasoning_details"] = [{"text": delta.get("thinking", ""), "signature": delta.get("signature", "")}]
+        elif "text" in delta:
+            said["content"] = delta["text"]
+        usage = event.get("usage") or event.get("message", {}).get("usage")
+        return {"choices": [{"delta": said, "finish_reason": delta.get("stop_reason")}], "usage": usage}
 
 
-class MessagesLLM(loom.BaseLLM):
-    model_name = "claude-sonnet-4-5"
-
-    def __init__(self, api_key, base_url="https://api.anthropic.com", **params):
-        self.client = httpx.AsyncClient(base_url=base_url, timeout=httpx.Timeout(600, connect=5))
-        self.headers = {"x-api-key": api_key, "anthropic-version": "2023-06-01"}
-        self.params = {"model": self.model_name, "max_tokens": 1024, **params}
-
-    async def stream(self, messages, tools=None, response_format=None, tool_choice=None, **params):
-        body = {**self.params, **params, "messages": turns(messages), "stream": True}
-        system = "\n\n".join(m["content"] for m in messages if m["role"] in ("system", "developer"))
-        body.update({"system": system} if system else {})
-        if tools:
-            functions = [tool["function"] for tool in tools]
-            body["tools"] = [
-                {"name": f["name"], "description": f.get("description", ""), "input_schema": f["parameters"]}
-                for f in functions
-            ]
-        calls, usage, finish = {}, {}, None
-        async with self.client.stream("POST", "/v1/messages", json=body, headers=self.headers) as response:
-            if response.status_code != 200:
-                text = (await response.aread()).decode()
-                kind = loom.errors.AuthenticationError if response.status_code == 401 else loom.LLMError
-                raise kind(text, status_code=response.status_code, retryable=response.status_code in (429, 529))
-            async for line in response.aiter_lines():
-                if not line.startswith("data:"):
-                    continue
-                event = json.loads(line[5:])
-                usage.update(event.get("usage") or event.get("message", {}).get("usage") or {})
-                delta, block = event.get("delta", {}), event.get("content_block", {})
-                if event["type"] == "error":
-                    raise loom.LLMError(event["error"]["message"], retryable=True)
-                if block.get("type") == "tool_use":
-                    calls[event["index"]] = {"id": block["id"], "name": block["name"], "arguments": ""}
-                elif delta.get("type") == "text_delta":
-                    yield {"type": "content_delta", "content": delta["text"]}
-                elif delta.get("type") == "thinking_delta":
-                    yield {"type": "reasoning_delta", "content": delta["thinking"]}
-                elif delta.get("type") == "input_json_delta":
-                    calls[event["index"]]["arguments"] += delta["partial_json"]
-                finish = delta.get("stop_reason") or finish
-        if finish is None:
-            raise loom.errors.StreamInterruptedError("the stream ended without a stop reason", retryable=True)
-        if calls:
-            done = [{**call, "arguments": json.loads(call["arguments"] or "{}")} for call in calls.values()]
-            yield {"type": "tool_calls", "tool_calls": done}
-        prompt, answer = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
-        yield {"type": "usage", "prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
-        yield {"type": "finish", "finish_reason": FINISH.get(finish, finish)}
-
-
-def turns(messages):
-    """OpenAI's messages as Anthropic's: tool calls and results are blocks, and results stand in the user's turn."""
-    found = []
-    for message in messages:
-        role, blocks = message["role"], [{"type": "text", "text": message["content"]}] if message.get("content") else []
-        if role in ("system", "developer"):
-            continue
-        if role == "tool":
-            role = "user"
-            blocks = [{"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": message["content"]}]
-        for call in message.get("tool_calls", []):
-            arguments = json.loads(call["function"]["arguments"])
-            blocks.append({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": arguments})
-        if found and found[-1]["role"] == role:
-            found[-1]["content"] += blocks
-        else:
-            found.append({"role": role, "content": blocks})
+def blocks(message):
+    content, thought = message.get("content") or [], message.get("reasoning_details", [])
+    if message["role"] == "tool":
+        return [{"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": content}]
+    text, signature = ("".join(piece[key] for piece in thought) for key in ("text", "signature"))
+    found = [{"type": "thinking", "thinking": text, "signature": signature}] if signature else []
+    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        if part["type"] == "image_url":
+            url = part["image_url"]["url"]
+            kind, _, data = url[len("data:") :].partition(";base64,")
+            source = {"type": "base64", "media_type": kind, "data": data} if data else {"type": "url", "url": url}
+            part = {"type": "image", "source": source}
+        found.append(part)
+    for call in message.get("tool_calls", []):
+        name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
+        found.append({"type": "tool_use", "id": call["id"], "name": name, "input": arguments})
     return found
+
+
+def messages_llm(api_key, base_url="https://api.anthropic.com/v1", model="claude-sonnet-4-5", **settings):
+    settings.update(auth=loom.auth.Header("x-api-key"), default_headers={"anthropic-version": "2023-06-01"})
+    return loom.UnifiedLLM("custom", api_key, base_url, model, adapter=Messages(), **settings)
 
 
 @loom.tool
@@ -91,7 +75,6 @@ def weather(city: str) -> str:
 
 
 if __name__ == "__main__":
-    llm = MessagesLLM(os.environ.get("ANTHROPIC_API_KEY", ""), *sys.argv[1:2])
-    agent = loom.agent(llm=llm, tools=[weather], system_prompt="Be brief.")
-    answer = agent.run_sync("What is the weather in Paris?")
+    llm = messages_llm(os.environ.get("ANTHROPIC_API_KEY", ""), *sys.argv[1:2])
+    answer = loom.agent(llm=llm, tools=[weather], system_prompt="Be brief.").run_sync("What is the weather in Paris?")
     print(answer.content, answer.usage)

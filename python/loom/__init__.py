@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import _import_hook, auth, errors
+from ._adapter import Adapter
 from ._agent import Agent, agent
 from ._ledger import LedgerEntry
 from ._llm import BaseLLM, UnifiedLLM, preset
@@ -24,6 +25,7 @@ from ._tools import Tool, tool
 from .errors import *  # noqa: F403
 
 __all__ = [
+    "Adapter",
     "Agent",
     "Audio",
     "BaseLLM",

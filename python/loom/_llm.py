@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from . import _loom
+from ._adapter import Adapter
 from ._httpx import is_client as _is_client
 from .auth import resolve as _resolve_auth
 from .errors import ConfigurationError
@@ -200,6 +201,7 @@ class UnifiedLLM(NativeLLM):
         resolve: addresses of names, instead of asking the resolver: ``{"llm.corp": "10.0.0.5"}``.
         http_client: an ``httpx.AsyncClient`` or ``httpx.Client`` that requests go through, with its auth flow, hooks,
             transport and proxies. It stays yours to close. An ``AsyncClient`` is used on the event loop of the call.
+        adapter: translates for an API that is not OpenAI-like; see ``loom.Adapter``.
         http2: whether HTTP/2 is spoken with servers that offer it. Default True.
         **params: any further request parameter (``top_p``, ``stop``, ``seed``, …).
 
@@ -239,6 +241,7 @@ class UnifiedLLM(NativeLLM):
         resolve: Mapping[str, str] | None = None,
         http2: bool | None = None,
         http_client: httpx.AsyncClient | httpx.Client | None = None,
+        adapter: Adapter | None = None,
         **params: Any,
     ) -> None:
         for name, value in (("provider", provider), ("base_url", base_url), ("model", model)):
@@ -258,6 +261,8 @@ class UnifiedLLM(NativeLLM):
             raise ConfigurationError(
                 f"http_client is an httpx.AsyncClient or httpx.Client, not {type(http_client).__name__}"
             )
+        if adapter is not None and (isinstance(adapter, type) or not isinstance(adapter, Adapter)):
+            raise ConfigurationError(f"adapter is an object of a subclass of loom.Adapter, not {adapter!r}")
         form, key = _resolve_auth(auth, api_key)
         if not isinstance(strict, (bool, type(None))):
             raise ConfigurationError(f"strict is True or False, not {strict!r}")
@@ -294,6 +299,7 @@ class UnifiedLLM(NativeLLM):
                 http2=http2,
             ),
             http_client=http_client,
+            adapter=adapter,
         )
 
     @property

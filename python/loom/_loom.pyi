@@ -273,6 +273,7 @@ class Llm:
         max_concurrency: int | None = None,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        adapter: Any = None,
     ) -> Llm: ...
     @staticmethod
     def pool(

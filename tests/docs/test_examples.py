@@ -20,7 +20,7 @@ PRINTED = {
 }
 
 
-#: What each example talks to, where it is not an OpenAI-compatible server; and where that is below its address.
+#: What each example talks to, where it is not an OpenAI-compatible server.
 OTHERS = {"anthropic_llm.py": messages_api}
 
 
@@ -43,8 +43,7 @@ def test_no_example_is_left_out():
 @pytest.mark.parametrize("name", PRINTED)
 def test_example(name):
     with MockServer(OTHERS.get(name, AnyService())) as server:
-        address = server.origin if name in OTHERS else server.url
-        assert run(name, address) == PRINTED[name]
+        assert run(name, server.url) == PRINTED[name]
 
 
 def test_a_refusal_of_the_messages_api_is_an_error():
@@ -53,14 +52,14 @@ def test_a_refusal_of_the_messages_api_is_an_error():
 import asyncio, sys
 sys.path.insert(0, {str(EXAMPLES)!r})
 import loom
-from anthropic_llm import MessagesLLM
+from anthropic_llm import messages_llm
 try:
-    asyncio.run(MessagesLLM("wrong", sys.argv[1]).generate("Hello!"))
+    asyncio.run(messages_llm("wrong", sys.argv[1]).generate("Hello!"))
 except loom.LLMError as error:
     print(error.kind, error.status_code)
 """
     with MockServer(messages_api) as server:
-        command = [sys.executable, "-c", source, server.origin]
+        command = [sys.executable, "-c", source, server.url]
         done = subprocess.run(command, env=_clean_environment(), capture_output=True, encoding="utf-8", timeout=60)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "auth 401\n")
 

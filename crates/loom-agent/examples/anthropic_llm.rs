@@ -1,155 +1,102 @@
-//! An adapter for what is not OpenAI-like: Anthropic's Messages API, streamed, with tools.
+//! An adapter for what is not OpenAI-like: Anthropic's Messages API, streamed, with tools, pictures and thinking.
 //!
 //! Run it with `ANTHROPIC_API_KEY=… cargo run --example anthropic_llm [BASE_URL]`.
 #![allow(clippy::print_stdout)] // an example is there to print
 #![allow(clippy::indexing_slicing)] // a JSON value gives null for a name that it has not
 
-use std::collections::BTreeMap;
-
-use futures_util::{StreamExt, stream};
-use loom::sse::{Frame, SseDecoder};
-use loom::{
-    ErrorKind, Event, EventStream, Finish, FinishReason, Llm, LlmError, Request, Role, ToolCall, Usage,
-};
+use loom::endpoint::Auth;
+use loom::{Adapter, LlmError, Profile};
 use serde_json::{Value, json};
 
-#[derive(Clone)]
-struct MessagesLlm {
-    client: reqwest::Client,
-    url: String,
-    key: String,
-}
+struct Messages;
 
-impl Llm for MessagesLlm {
-    fn model_name(&self) -> String {
-        "claude-sonnet-4-5".to_owned()
+impl Adapter for Messages {
+    fn path(&self) -> &str {
+        "messages"
     }
 
-    fn stream(&self, request: Request) -> EventStream {
-        let llm = self.clone();
-        // The whole answer is read, then told: `stream::unfold` would tell it piece by piece.
-        let call = async move { llm.call(&request).await.unwrap_or_else(|error| vec![Err(error)]) };
-        Box::pin(stream::once(call).flat_map(stream::iter))
-    }
-}
-
-impl MessagesLlm {
-    async fn call(&self, request: &Request) -> Result<Vec<Result<Event, LlmError>>, LlmError> {
-        let broken =
-            |error: reqwest::Error| LlmError::new(ErrorKind::Connection, error.without_url().to_string());
-        let builder = self.client.post(&self.url).header("x-api-key", &self.key);
-        let builder =
-            builder.header("anthropic-version", "2023-06-01").header("content-type", "application/json");
-        let mut response = builder.body(self.body(request).to_string()).send().await.map_err(broken)?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            let kind = if status == 401 { ErrorKind::Auth } else { ErrorKind::BadRequest };
-            let mut error = LlmError::new(kind, response.text().await.unwrap_or_default());
-            error.status_code = Some(status);
-            return Err(error);
-        }
-        let (mut events, mut finish) = (Vec::new(), Finish::default());
-        let (mut calls, mut usage) = (BTreeMap::<u64, (String, String, String)>::new(), json!({}));
-        let mut decoder = SseDecoder::new(1 << 20);
-        while let Some(bytes) = response.chunk().await.map_err(broken)? {
-            decoder.push(&bytes);
-            while let Some(frame) =
-                decoder.next_frame().map_err(|_| LlmError::bad_response("an event is too large"))?
-            {
-                let Frame::Data { data, .. } = frame else { continue };
-                let event: Value = serde_json::from_slice(data)
-                    .map_err(|error| LlmError::bad_response(error.to_string()))?;
-                let (delta, index) = (&event["delta"], event["index"].as_u64().unwrap_or_default());
-                for counted in [&event["usage"], &event["message"]["usage"]] {
-                    for (name, count) in counted.as_object().into_iter().flatten() {
-                        usage[name] = count.clone();
-                    }
-                }
-                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                if event["content_block"]["type"] == "tool_use" {
-                    let block = &event["content_block"];
-                    calls.insert(index, (text(&block["id"]), text(&block["name"]), String::new()));
-                }
-                match delta["type"].as_str() {
-                    Some("text_delta") => {
-                        events.push(Ok(Event::ContentDelta { content: text(&delta["text"]) }))
-                    }
-                    Some("input_json_delta") => {
-                        let call = calls.entry(index).or_default();
-                        call.2.push_str(&text(&delta["partial_json"]));
-                    }
-                    _ => {}
-                }
-                finish.finish_reason = match delta["stop_reason"].as_str() {
-                    None => finish.finish_reason,
-                    Some("tool_use") => Some(FinishReason::ToolCalls),
-                    Some("max_tokens") => Some(FinishReason::Length),
-                    Some(_) => Some(FinishReason::Stop),
-                };
-            }
-        }
-        if !calls.is_empty() {
-            let calls = calls.into_values().map(|(id, name, arguments)| ToolCall::new(id, name, &arguments));
-            events.push(Ok(Event::ToolCalls { tool_calls: calls.collect() }));
-        }
-        let count = |name: &str| usage[name].as_u64();
-        let total = count("input_tokens").zip(count("output_tokens")).map(|(prompt, answer)| prompt + answer);
-        events.push(Ok(Event::Usage(Usage {
-            prompt_tokens: count("input_tokens"),
-            completion_tokens: count("output_tokens"),
-            total_tokens: total,
-            ..Usage::default()
-        })));
-        events.push(Ok(Event::Finish(Box::new(finish))));
-        Ok(events)
+    fn profile(&self) -> Profile {
+        let profile = json!({"system": "first", "tool_choice": "auto", "response_format": "prompt"});
+        serde_json::from_value(profile).unwrap_or_default()
     }
 
-    /// OpenAI's messages as Anthropic's: tool calls and results are blocks, and results stand in the user's turn.
-    fn body(&self, request: &Request) -> Value {
-        let (mut system, mut turns) = (Vec::new(), Vec::<(&str, Vec<Value>)>::new());
-        for message in &request.messages {
-            let text = message.text();
-            let mut blocks =
-                if text.is_empty() { vec![] } else { vec![json!({"type": "text", "text": &text})] };
-            let role = match message.role {
-                Role::System | Role::Developer => {
-                    system.push(text);
-                    continue;
-                }
-                Role::Assistant => "assistant",
-                Role::User => "user",
-                Role::Tool => {
-                    let id = &message.tool_call_id;
-                    blocks = vec![json!({"type": "tool_result", "tool_use_id": id, "content": text})];
-                    "user"
-                }
-            };
-            blocks.extend(message.tool_calls.iter().map(|call| {
-                json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments_object()})
-            }));
+    fn request(&self, mut body: Value) -> Result<Value, LlmError> {
+        let mut turns: Vec<Value> = Vec::new();
+        for message in list(body["messages"].take()) {
+            let role = if message["role"] == "assistant" { "assistant" } else { "user" };
             match turns.last_mut() {
-                Some((last, content)) if *last == role => content.extend(blocks),
-                _ => turns.push((role, blocks)),
+                _ if message["role"] == "system" => body["system"] = message["content"].clone(),
+                Some(Value::Object(turn)) if turn["role"] == role => {
+                    turn["content"] = list(turn["content"].take()).chain(blocks(message)).collect();
+                }
+                _ => turns.push(json!({"role": role, "content": blocks(message)})),
             }
         }
-        let turns: Vec<Value> =
-            turns.iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
-        let tools: Vec<Value> = (request.tools.iter())
-            .map(|tool| json!({"name": tool.name, "description": tool.description, "input_schema": tool.parameters}))
-            .collect();
-        let mut body =
-            json!({"model": self.model_name(), "max_tokens": 1024, "stream": true, "messages": turns});
-        if !system.is_empty() {
-            body["system"] = system.join("\n\n").into();
+        body["messages"] = turns.into();
+        for tool in body["tools"].as_array_mut().into_iter().flatten() {
+            let mut function = tool["function"].take();
+            function["input_schema"] = function["parameters"].take();
+            function.as_object_mut().map(|function| function.remove("parameters"));
+            *tool = function;
         }
-        if !tools.is_empty() {
-            body["tools"] = tools.into();
+        if body["max_tokens"].is_null() {
+            body["max_tokens"] = 4096.into();
         }
-        for (name, value) in &request.params {
-            body[name] = value.clone();
-        }
-        body
+        Ok(body)
     }
+
+    fn chunk(&self, event: Value) -> Result<Option<Value>, LlmError> {
+        let (block, delta, index) = (&event["content_block"], &event["delta"], &event["index"]);
+        let said = match delta["type"].as_str().or(block["type"].as_str()) {
+            Some("tool_use") => json!({"tool_calls": [{"index": index, "id": block["id"], "function":
+                {"name": block["name"], "arguments": ""}}]}),
+            Some("input_json_delta") => json!({"tool_calls": [{"index": index, "function":
+                {"arguments": delta["partial_json"]}}]}),
+            Some("thinking_delta") => json!({"reasoning_details": [{"text": delta["thinking"]}]}),
+            Some("signature_delta") => json!({"reasoning_details": [{"signature": delta["signature"]}]}),
+            Some("text_delta") => json!({"content": delta["text"]}),
+            _ => json!({}),
+        };
+        let usage = if event["usage"].is_null() { &event["message"]["usage"] } else { &event["usage"] };
+        let choice = json!({"delta": said, "finish_reason": delta["stop_reason"]});
+        Ok(Some(json!({"choices": [choice], "usage": usage})))
+    }
+}
+
+/// A message's content as blocks.
+fn blocks(mut message: Value) -> Vec<Value> {
+    let content = message["content"].take();
+    if message["role"] == "tool" {
+        let id = &message["tool_call_id"];
+        return vec![json!({"type": "tool_result", "tool_use_id": id, "content": content})];
+    }
+    let thought: Vec<Value> = list(message["reasoning_details"].take()).collect();
+    let all = |key: &str| thought.iter().filter_map(|piece| piece[key].as_str()).collect::<String>();
+    let mut found = match all("signature") {
+        none if none.is_empty() => vec![],
+        signature => vec![json!({"type": "thinking", "thinking": all("text"), "signature": signature})],
+    };
+    match content {
+        Value::String(text) => found.push(json!({"type": "text", "text": text})),
+        parts => found.extend(list(parts).map(|part| match part["image_url"]["url"].as_str() {
+            None => part,
+            Some(url) => json!({"type": "image", "source":
+            match url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
+                Some((kind, data)) => json!({"type": "base64", "media_type": kind, "data": data}),
+                None => json!({"type": "url", "url": url}),
+            }}),
+        })),
+    }
+    found.extend(list(message["tool_calls"].take()).map(|mut call| {
+        let arguments = call["function"]["arguments"].as_str().unwrap_or("{}");
+        let input: Value = serde_json::from_str(arguments).unwrap_or_default();
+        json!({"type": "tool_use", "id": call["id"], "name": call["function"]["name"].take(), "input": input})
+    }));
+    found
+}
+
+fn list(value: Value) -> impl Iterator<Item = Value> {
+    if let Value::Array(items) = value { items } else { Vec::new() }.into_iter()
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -159,14 +106,15 @@ struct Weather {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Not needed with reqwest's default features, which choose a crypto provider themselves.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let base = std::env::args().nth(1).unwrap_or_else(|| "https://api.anthropic.com".to_owned());
-    let llm = MessagesLlm {
-        client: reqwest::Client::builder().build()?,
-        url: format!("{base}/v1/messages"),
-        key: std::env::var("ANTHROPIC_API_KEY")?,
-    };
+    let base = std::env::args().nth(1).unwrap_or_else(|| "https://api.anthropic.com/v1".to_owned());
+    let llm = loom::UnifiedLlm::builder()
+        .base_url(base)
+        .model("claude-sonnet-4-5")
+        .api_key(std::env::var("ANTHROPIC_API_KEY")?)
+        .auth(Auth::Header { name: "x-api-key".to_owned(), prefix: String::new() })
+        .header("anthropic-version", "2023-06-01")
+        .adapter(Messages)
+        .build()?;
     let weather = loom::tool("weather", "The weather in a city.", |asked: Weather| async move {
         Ok::<_, String>(format!("sunny, 21 degrees celsius in {}", asked.city))
     });

@@ -31,7 +31,7 @@ pub use loom_wire::{
 pub use model::config::Config;
 pub use model::pool::{Pool, PoolMember};
 pub use model::provider::{self, Provider};
-pub use model::{EventStream, Llm, LlmSettings, UnifiedLlm, collect, generate};
+pub use model::{Adapter, EventStream, Llm, LlmSettings, UnifiedLlm, collect, generate};
 
 /// The Rust programs of the documentation, compiled as tests.
 #[cfg(doctest)]

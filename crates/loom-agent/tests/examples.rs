@@ -160,7 +160,7 @@ fn messages_api(request: &RecordedRequest) -> Reply {
 async fn an_adapter_for_what_is_not_openai_like() {
     let server = Server::start(messages_api).await.unwrap();
     let output = tokio::process::Command::new(binary("anthropic_llm"))
-        .arg(server.origin())
+        .arg(server.base_url())
         .env("ANTHROPIC_API_KEY", "sk-ant-test")
         .env("NO_PROXY", "127.0.0.1")
         .output()

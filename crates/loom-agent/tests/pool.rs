@@ -115,7 +115,8 @@ async fn when_all_fail_the_error_names_each_and_the_round_is_repeated() {
         "{error}"
     );
 
-    let told: Vec<(u32, &str)> = error.retries.iter().map(|retry| (retry.attempt, retry.reason.as_str())).collect();
+    let told: Vec<(u32, &str)> =
+        error.retries.iter().map(|retry| (retry.attempt, retry.reason.as_str())).collect();
     assert_eq!(
         told,
         [(1, "overloaded"), (2, "connection"), (3, "overloaded"), (4, "connection"), (5, "overloaded")],

@@ -4,6 +4,7 @@
 #![allow(missing_docs)] // the documentation of this module is python/loom/_loom.pyi
 
 mod abandoned;
+mod adapter;
 mod awaitable;
 mod callback;
 mod completion;

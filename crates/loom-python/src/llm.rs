@@ -11,6 +11,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::adapter::PythonAdapter;
 use crate::awaitable::{Awaitable, Job};
 use crate::callback::{self, Caller};
 use crate::completion::Completion;
@@ -42,8 +43,8 @@ impl Llm {
     #[pyo3(signature = (
         provider = None, api_key = None, base_url = None, model = None, timeout = None, max_retries = None,
         default_headers = None, default_query = None, extra_body = None, limits = None, parse_text = None, strict = None,
-        drop_params = None, profile = None, params = None, auth = None, sign = None, network = None, http_client = None, max_concurrency = None, requests_per_minute = None,
-        tokens_per_minute = None
+        drop_params = None, profile = None, params = None, auth = None, sign = None, network = None, http_client = None,
+        max_concurrency = None, requests_per_minute = None, tokens_per_minute = None, adapter = None
     ))]
     fn new(
         py: Python<'_>,
@@ -69,6 +70,7 @@ impl Llm {
         max_concurrency: Option<u32>,
         requests_per_minute: Option<u32>,
         tokens_per_minute: Option<u32>,
+        adapter: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let mut calls_python = sign.is_some() || http_client.is_some();
         let mut settings = LlmSettings::default().rate_limits(RateLimits {
@@ -96,6 +98,9 @@ impl Llm {
         }
         if let Some(client) = http_client {
             settings = settings.transport(Httpx(Arc::new(client)));
+        }
+        if let Some(adapter) = adapter {
+            settings = settings.adapter(PythonAdapter::new(adapter)?);
         }
         if let Some(network) = network {
             settings = settings.network(credential::network(network)?);

@@ -14,6 +14,7 @@ use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Retry, Rule, a
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retry_succeeded};
+use crate::model::adapter::{self, Translation};
 use crate::model::habits::Habit;
 use crate::model::hints::{Asked, explained};
 use crate::model::media;
@@ -58,6 +59,8 @@ struct Reading {
     /// What is answered, to tell a server's own words from what it quotes.
     sent: Bytes,
     answer: Answer,
+    /// From an API that is not OpenAI-like.
+    translation: Option<Translation>,
     decoder: AnswerDecoder,
     attempts: u32,
     /// The tries before this one.
@@ -124,6 +127,8 @@ impl Call {
             state = State::Failed(error);
             Additions::default()
         });
+        // A stream is what adapters read.
+        request.stream |= llm.adapter.is_some();
         request.params = params;
         request.extra_body = extra_body;
         let clocks = Clocks::start(llm.endpoint.timeout);
@@ -301,10 +306,14 @@ impl Call {
         changes: &Changes,
         attempts: u32,
     ) -> Result<Box<Reading>, LlmError> {
+        let (path, body) = match &self.llm.adapter {
+            None => ("chat/completions", body),
+            Some(adapter) => (adapter.path(), adapter::translated(&**adapter, &body)?),
+        };
         let pass = self.llm.endpoint.throttle.enter(body.len() / BYTES_PER_TOKEN, &self.clocks).await?;
         self.clocks.request_sent();
         let sent = body.clone();
-        let url = base.join("chat/completions");
+        let url = base.join(path);
         let answer = self.llm.endpoint.post(url, body, stream, &self.additions, &self.clocks).await?;
         let habit = Habit::of(self.llm.endpoint.base_url().origin(), model, &self.request);
         let mut decoder = AnswerDecoder::new(self.llm.reading.limits, stream, answer.request_id.clone())
@@ -326,6 +335,8 @@ impl Call {
         let mut reading = Box::new(Reading {
             sent,
             answer,
+            translation: (self.llm.adapter.clone())
+                .map(|adapter| Translation::new(adapter, &self.llm.reading.limits)),
             decoder,
             attempts,
             retries: Vec::new(),
@@ -388,6 +399,17 @@ impl Reading {
         }
     }
 
+    /// What an API that is not OpenAI-like leaves for the end.
+    fn end_translation(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let Some(translation) = &mut self.translation else { return Ok(()) };
+        match translation.end() {
+            Ok(bytes) => self.decoder.push(&bytes, out)?,
+            Err(error) => return self.decoder.end(End::Broken(error), out),
+        }
+        // The mark of the end is OpenAI's alone.
+        if self.decoder.is_finished() { self.decoder.push(b"data: [DONE]\n\n", out) } else { Ok(()) }
+    }
+
     /// Reads once and decodes what came.
     async fn advance(&mut self, clocks: &mut Clocks, out: &mut Vec<Event>) -> Result<(), LlmError> {
         let payloads = self.decoder.payloads();
@@ -399,7 +421,13 @@ impl Reading {
         };
         let result = match read {
             Ok(Some(bytes)) => {
-                let result = self.decoder.push(&bytes, out);
+                let result = match &mut self.translation {
+                    None => self.decoder.push(&bytes, out),
+                    Some(translation) => match translation.push(&bytes) {
+                        Ok(bytes) => self.decoder.push(&bytes, out),
+                        Err(error) => self.decoder.end(End::Broken(error), out),
+                    },
+                };
                 // A role alone is no token: some servers send it before they read the prompt.
                 self.has_token |= !out.is_empty();
                 // A whole answer that has begun comes without a pause.
@@ -409,7 +437,7 @@ impl Reading {
                 }
                 result
             }
-            Ok(None) => self.decoder.end(End::Clean, out),
+            Ok(None) => self.end_translation(out).and_then(|()| self.decoder.end(End::Clean, out)),
             Err(error) => self.decoder.end(End::Broken(error), out),
         };
         result.map_err(|error| {

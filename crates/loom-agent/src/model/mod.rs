@@ -1,6 +1,7 @@
 //! LLMs: the trait, the one for OpenAI-compatible endpoints, and the data it works from.
 
 mod adapt;
+mod adapter;
 mod call;
 pub mod config;
 mod habits;
@@ -16,6 +17,7 @@ mod record;
 mod settings;
 mod unified;
 
+pub use adapter::Adapter;
 pub(crate) use llm::unfinished;
 pub use llm::{EventStream, Llm, collect, generate};
 pub use settings::LlmSettings;

@@ -10,6 +10,7 @@ use crate::endpoint::{
     Auth, BaseUrl, ClientCert, Endpoint, Headers, HttpClient, Key, Network, Options, Proxy, RateLimits,
     Retries, Signer, Throttle, Timeout, TlsVersion, Transport,
 };
+use crate::model::adapter::Adapter;
 use crate::model::config::Config;
 use crate::model::llm::Llm;
 use crate::model::pool::Pool;
@@ -52,6 +53,7 @@ const SETTINGS: &[&str] = &[
     "event_handler",
     "limits",
     "parse_text",
+    "adapter",
 ];
 
 /// Request parameters that are right as they are although they resemble a setting.
@@ -82,6 +84,7 @@ pub struct LlmSettings {
     pub(crate) strict: Option<bool>,
     pub(crate) limits: Option<Limits>,
     pub(crate) parse_text: Option<bool>,
+    pub(crate) adapter: Option<Arc<dyn Adapter>>,
     pub(crate) config_file: Option<std::path::PathBuf>,
 }
 
@@ -327,6 +330,12 @@ impl LlmSettings {
         self
     }
 
+    /// Translates for an API that is not OpenAI-like.
+    pub fn adapter(mut self, adapter: impl Adapter + 'static) -> Self {
+        self.adapter = Some(Arc::new(adapter));
+        self
+    }
+
     /// The `loom.toml` to look endpoints up in. Default: see [`Config::find`].
     pub fn config_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.config_file = Some(path.into());
@@ -430,6 +439,7 @@ impl LlmSettings {
             strict: self.strict.unwrap_or(false),
             record: Record::default(),
             reading,
+            adapter: self.adapter,
         }))
     }
 

@@ -8,6 +8,8 @@ use loom_wire::{Completion, ErrorKind, LedgerEntry, Limits, LlmError, Request};
 
 use crate::endpoint::{Clocks, Endpoint, Explanation};
 use crate::model::adapt::{Adaptation, Leave};
+use crate::model::adapter;
+use crate::model::adapter::Adapter;
 use crate::model::call::Call;
 use crate::model::hints::{Asked, explained};
 use crate::model::llm::{EventStream, Llm, generate};
@@ -44,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) strict: bool,
     pub(crate) record: Record,
     pub(crate) reading: Reading,
+    /// Of an API that is not OpenAI-like.
+    pub(crate) adapter: Option<Arc<dyn Adapter>>,
 }
 
 /// How answers are read.
@@ -174,7 +178,10 @@ impl Inner {
 
     /// How a request for this model is spelled here, before any refusal.
     pub(crate) fn adaptation(&self, model: &str) -> Adaptation {
-        let known = profile::known(&self.provider, self.at_home, self.endpoint.server(), model);
+        let known = match &self.adapter {
+            None => profile::known(&self.provider, self.at_home, self.endpoint.server(), model),
+            Some(adapter) => adapter::profile(&**adapter),
+        };
         let Defaults { profile, drop_params, .. } = &self.asked;
         let leave = match drop_params {
             _ if self.strict => Leave::None,

@@ -51,7 +51,13 @@ enum State {
     /// All have failed; the next round begins after this.
     Waiting(Duration),
     Asking(usize, Arc<Member>),
-    Reading { turn: Turn, place: usize, events: EventStream, has_token: bool, finished: bool },
+    Reading {
+        turn: Turn,
+        place: usize,
+        events: EventStream,
+        has_token: bool,
+        finished: bool,
+    },
     Over,
 }
 
