@@ -19,6 +19,8 @@
 
 pub mod agent;
 pub mod endpoint;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod model;
 
 pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, agent, tool};

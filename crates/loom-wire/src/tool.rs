@@ -57,6 +57,23 @@ impl ToolSpec {
     }
 }
 
+impl ToolSpec {
+    /// The wanted name as one that every server takes and that is not taken yet. The same wishes give the same names.
+    pub fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
+        let safe: String =
+            wanted.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        let cut = |room: usize| safe.chars().take(room).collect::<String>();
+        let mut name = if safe.is_empty() { "tool".to_owned() } else { cut(LONGEST_NAME) };
+        let mut count = 2;
+        while is_taken(&name) {
+            let end = format!("_{count}");
+            name = cut(LONGEST_NAME - end.len()) + &end;
+            count += 1;
+        }
+        name
+    }
+}
+
 /// Some servers (TGI) refuse a tool without `parameters`, so one is always sent.
 fn empty_object_schema() -> Value {
     json!({"type": "object", "properties": {}})

@@ -164,6 +164,12 @@ impl AgentBuilder {
         self
     }
 
+    /// Offers tools that are shared: those of an MCP server, or of a list that several agents use.
+    pub fn tools(mut self, tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
+        self.tools.extend(tools);
+        self
+    }
+
     /// How often the model may be asked in one run. Default 20.
     pub fn max_recursion_depth(mut self, turns: u32) -> Self {
         self.max_turns = turns;
@@ -208,10 +214,7 @@ impl AgentBuilder {
         if self.max_turns == 0 {
             return Err(LlmError::config("max_recursion_depth is a number of turns from 1, not 0").into());
         }
-        let mut tools = Tools::default();
-        for tool in self.tools {
-            tools.add(tool).map_err(AgentError::Tool)?;
-        }
+        let tools = Tools::new(self.tools).map_err(AgentError::Tool)?;
         Ok(Agent::new(Inner {
             name: self.name,
             llm,

@@ -12,4 +12,4 @@ pub use driver::{Agent, AgentStream, Conversation};
 pub use error::AgentError;
 pub use event::AgentEvent;
 pub use run::{DEFAULT_MAX_TURNS, Input, Run, Step, ToolResult};
-pub use tool::{Tool, schema_of, tool};
+pub use tool::{Tool, offered_names, schema_of, tool};

@@ -15,6 +15,12 @@ pub trait Tool: Send + Sync {
     /// What the model is told about it.
     fn spec(&self) -> &ToolSpec;
 
+    /// Where it comes from, if tools from elsewhere may have its name (the name of an MCP server). Of tools that share a
+    /// name, those with an origin get it put before their name.
+    fn origin(&self) -> Option<&str> {
+        None
+    }
+
     /// Runs a call. The text goes to the model; so does that of an error, which does not end the run.
     fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<String, String>>;
 }
@@ -109,26 +115,71 @@ fn text_of(value: &impl Serialize) -> Result<String, String> {
     }
 }
 
-/// The tools of an agent; names are unique.
-#[derive(Clone, Default)]
-pub(crate) struct Tools(Vec<Arc<dyn Tool>>);
-
-impl Tools {
-    pub(crate) fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), String> {
-        let name = &tool.spec().name;
+/// The names under which tools are offered, of each its own name and its origin. A name that tools share stays with the
+/// one that has no origin; the others get their origin put before it. The same tools get the same names in any program.
+///
+/// # Errors
+/// Two tools without an origin share a name, or a name cannot be one.
+pub fn offered_names(tools: &[(&str, Option<&str>)]) -> Result<Vec<String>, String> {
+    let shared = |name: &str| tools.iter().filter(|(other, _)| *other == name).count() > 1;
+    let mut names: Vec<Option<String>> = Vec::with_capacity(tools.len());
+    for (name, origin) in tools {
         ToolSpec::check_name(name)?;
-        if self.get(name).is_some() {
+        let keeps = origin.is_none() || !shared(name);
+        if keeps && names.iter().flatten().any(|taken| taken == name) {
             return Err(format!("two tools are called {name:?}"));
         }
-        self.0.push(tool);
-        Ok(())
+        names.push(keeps.then(|| (*name).to_owned()));
+    }
+    for (at, (name, origin)) in tools.iter().enumerate() {
+        if names.get(at).is_some_and(Option::is_none) {
+            let wanted = format!("{}_{name}", origin.unwrap_or_default());
+            let free = ToolSpec::free_name(&wanted, |name| names.iter().flatten().any(|taken| taken == name));
+            names.iter_mut().skip(at).take(1).for_each(|slot| *slot = Some(free.clone()));
+        }
+    }
+    Ok(names.into_iter().flatten().collect())
+}
+
+/// The tools of an agent, each with what the model is told about it; names are unique.
+#[derive(Clone, Default)]
+pub(crate) struct Tools(Vec<(ToolSpec, Arc<dyn Tool>)>);
+
+impl Tools {
+    pub(crate) fn new(tools: Vec<Arc<dyn Tool>>) -> Result<Self, String> {
+        let own: Vec<_> = tools.iter().map(|tool| (tool.spec().name.as_str(), tool.origin())).collect();
+        let names = offered_names(&own)?;
+        let offered =
+            |(name, tool): (String, Arc<dyn Tool>)| (ToolSpec { name, ..tool.spec().clone() }, tool);
+        Ok(Self(names.into_iter().zip(tools).map(offered).collect()))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.0.iter().find(|tool| tool.spec().name == name)
+        self.0.iter().find(|(spec, _)| spec.name == name).map(|(_, tool)| tool)
     }
 
     pub(crate) fn specs(&self) -> Vec<ToolSpec> {
-        self.0.iter().map(|tool| tool.spec().clone()).collect()
+        self.0.iter().map(|(spec, _)| spec.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_name_gets_its_origin_before_it() {
+        let names = |tools: &[(&str, Option<&str>)]| offered_names(tools);
+        let (a, b) = (Some("a"), Some("b"));
+        assert_eq!(
+            names(&[("search", a), ("search", b), ("read", a)]).unwrap(),
+            ["a_search", "b_search", "read"]
+        );
+        assert_eq!(names(&[("search", a), ("search", None)]).unwrap(), ["a_search", "search"]);
+        assert_eq!(
+            names(&[("search", a), ("search", a), ("a_search", None)]).unwrap(),
+            ["a_search_2", "a_search_3", "a_search"]
+        );
+        assert!(names(&[("search", None), ("search", None)]).unwrap_err().contains("two tools"));
     }
 }

@@ -133,6 +133,17 @@ impl fmt::Debug for Exit {
     }
 }
 
+/// A client for a URL that is no endpoint's, on the way that the environment names. It follows no redirects.
+///
+/// # Errors
+/// `config` if the environment names a proxy or certificates that cannot be used.
+#[cfg(feature = "mcp")]
+pub(crate) fn client_for(url: &Url) -> Result<Client, LlmError> {
+    let base = BaseUrl::parse(url.as_str())?;
+    let exit = Exit::new(&base, &Network::default(), None, Some(Duration::from_secs(10)))?;
+    exit.client(url, exit.way.via(url)?.as_ref())
+}
+
 /// A clock ran out before the head of an answer had arrived.
 fn unanswered(mut error: LlmError) -> LlmError {
     error.message.push_str(": the server had not begun to answer");

@@ -57,6 +57,8 @@ pub use tls::TlsVersion;
 
 use credential::{Credential, Grant};
 use exit::Exit;
+#[cfg(feature = "mcp")]
+pub(crate) use exit::client_for;
 use explanation::Sent;
 use outgoing::Outgoing;
 
