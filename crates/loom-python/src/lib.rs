@@ -16,6 +16,7 @@ mod events;
 mod http_client;
 mod llm;
 mod logging;
+mod mcp;
 mod message;
 mod run;
 mod runtime;
@@ -48,6 +49,13 @@ fn message_dicts<'py>(messages: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, P
 #[pyfunction]
 fn check_tool_name(name: &str) -> Option<String> {
     loom::ToolSpec::check_name(name).err()
+}
+
+/// The names under which tools are offered, each given as its own name and its origin (an MCP server's name).
+#[pyfunction]
+fn offered_names(tools: Vec<(String, Option<String>)>) -> PyResult<Vec<String>> {
+    let tools: Vec<_> = tools.iter().map(|(name, origin)| (name.as_str(), origin.as_deref())).collect();
+    loom::agent::offered_names(&tools).map_err(pyo3::exceptions::PyValueError::new_err)
 }
 
 /// The rules of the ledger: their names, what they do, and what they are about.
@@ -84,6 +92,7 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::Run>()?;
     module.add_class::<run::Request>()?;
     module.add_class::<run::Tools>()?;
+    module.add_class::<mcp::McpServer>()?;
     module.add_class::<emulator::EmulatedServer>()?;
     module.add_function(wrap_pyfunction!(emulator::emulate, module)?)?;
     module.add_function(wrap_pyfunction!(emulator::emulators, module)?)?;
@@ -91,6 +100,7 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(register_provider, module)?)?;
     module.add_function(wrap_pyfunction!(message_dicts, module)?)?;
     module.add_function(wrap_pyfunction!(check_tool_name, module)?)?;
+    module.add_function(wrap_pyfunction!(offered_names, module)?)?;
     module.add_function(wrap_pyfunction!(ledger_rules, module)?)?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::is_running, module)?)?;

@@ -1,5 +1,7 @@
 //! What a tool of a server returned, as the model gets it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use loom_wire::{Content, part};
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use serde_json::{Value, json};
@@ -11,20 +13,21 @@ pub(super) fn content(result: CallToolResult) -> Content {
     for block in result.content {
         match block {
             ContentBlock::Text(text) => texts.push(text.text),
-            ContentBlock::Image(image) => {
-                parts.push(json!({"type": "image", "data": image.data, "media_type": image.mime_type}));
-            }
-            ContentBlock::Audio(audio) => {
-                parts.push(json!({"type": "audio", "data": audio.data, "media_type": audio.mime_type}));
-            }
+            ContentBlock::Image(image) => match media("image", &image.data, &image.mime_type) {
+                Some(part) => parts.push(part),
+                None => texts.push(unreadable(&image.mime_type)),
+            },
+            ContentBlock::Audio(audio) => match media("audio", &audio.data, &audio.mime_type) {
+                Some(part) => parts.push(part),
+                None => texts.push(unreadable(&audio.mime_type)),
+            },
             ContentBlock::Resource(resource) => match resource.resource {
                 ResourceContents::TextResourceContents { text, .. } => texts.push(text),
                 ResourceContents::BlobResourceContents { uri, mime_type, blob, .. } => {
-                    let media = mime_type.unwrap_or_default();
-                    if media.starts_with("image/") {
-                        parts.push(json!({"type": "image", "data": blob, "media_type": media}));
-                    } else {
-                        texts.push(format!("[the file {uri}, {media}: it cannot be shown here]"));
+                    let kind = mime_type.unwrap_or_default();
+                    match media("image", &blob, &kind) {
+                        Some(part) => parts.push(part),
+                        None => texts.push(format!("[the file {uri}, {kind}: it cannot be shown here]")),
                     }
                 }
                 _ => texts.push("[a resource of a kind that is not known here]".to_owned()),
@@ -48,4 +51,15 @@ pub(super) fn content(result: CallToolResult) -> Content {
         parts.insert(0, part::text(text));
     }
     Content::Parts(parts)
+}
+
+/// A part, if its data can be sent: what cannot would fail the next question to the model.
+fn media(kind: &str, data: &str, media_type: &str) -> Option<Value> {
+    let fits = media_type.strip_prefix(kind).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'));
+    let is_data = BASE64.decode(data.trim()).is_ok_and(|bytes| !bytes.is_empty());
+    (fits && is_data).then(|| json!({"type": kind, "data": data, "media_type": media_type}))
+}
+
+fn unreadable(media_type: &str) -> String {
+    format!("[content of type {media_type:?} that cannot be read]")
 }

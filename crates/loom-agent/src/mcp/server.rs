@@ -54,6 +54,13 @@ struct Session {
     changed: Arc<AtomicBool>,
 }
 
+impl Session {
+    fn is_alive(&self) -> bool {
+        let is_ours = self.process == std::process::id();
+        is_ours && !self.service.is_closed() && !self.service.is_transport_closed()
+    }
+}
+
 /// A tool as the server lists it.
 struct Listed {
     /// The server's own name for it.
@@ -124,6 +131,31 @@ impl Server {
     /// # Errors
     /// [`McpError`].
     pub async fn tools(&self) -> Result<Vec<Arc<dyn Tool>>, McpError> {
+        let listed = self.current().await?;
+        let origin: Arc<str> = self.name().into();
+        let tool = |listed: Arc<Listed>| -> Arc<dyn Tool> {
+            Arc::new(McpTool { server: self.clone(), origin: Arc::clone(&origin), listed })
+        };
+        Ok(listed.into_iter().map(tool).collect())
+    }
+
+    /// The tools as the server lists them now: its own names for them, and what the model is told.
+    ///
+    /// # Errors
+    /// [`McpError`].
+    pub async fn listed(&self) -> Result<Vec<(String, ToolSpec)>, McpError> {
+        let listed = self.current().await?;
+        Ok(listed.iter().map(|tool| (tool.remote.clone(), tool.spec.clone())).collect())
+    }
+
+    /// Whether the list that was given last still holds: the connection stands, and the server has not said that the
+    /// tools have changed.
+    pub fn is_current(&self) -> bool {
+        let Ok(slot) = self.0.session.try_lock() else { return false };
+        slot.as_ref().is_some_and(|session| session.is_alive() && !session.changed.load(Ordering::Acquire))
+    }
+
+    async fn current(&self) -> Result<Vec<Arc<Listed>>, McpError> {
         let session = self.session().await?;
         let mut listed = session.listed.lock().await;
         if session.changed.swap(false, Ordering::AcqRel) {
@@ -135,15 +167,7 @@ impl Server {
                 }
             }
         }
-        let origin: Arc<str> = self.name().into();
-        let tool = |listed: &Arc<Listed>| -> Arc<dyn Tool> {
-            Arc::new(McpTool {
-                server: self.clone(),
-                origin: Arc::clone(&origin),
-                listed: Arc::clone(listed),
-            })
-        };
-        Ok(listed.iter().map(tool).collect())
+        Ok(listed.clone())
     }
 
     /// Calls a tool by the server's own name for it. Dropping the future tells the server that nobody waits any more.
@@ -175,11 +199,10 @@ impl Server {
     async fn session(&self) -> Result<Arc<Session>, McpError> {
         let mut slot = self.0.session.lock().await;
         if let Some(session) = slot.as_ref() {
-            let is_ours = session.process == std::process::id();
-            if is_ours && !session.service.is_closed() && !session.service.is_transport_closed() {
+            if session.is_alive() {
                 return Ok(Arc::clone(session));
             }
-            if !is_ours {
+            if session.process != std::process::id() {
                 // Dropping it would end what belongs to the parent.
                 std::mem::forget(slot.take());
             }
