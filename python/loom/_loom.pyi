@@ -13,6 +13,7 @@ __all__ = [
     "EmulatedServer",
     "EventStream",
     "Llm",
+    "McpServer",
     "Message",
     "Request",
     "Run",
@@ -27,10 +28,34 @@ __all__ = [
     "is_running",
     "ledger_rules",
     "message_dicts",
+    "offered_names",
     "providers",
     "register_provider",
 ]
 __version__: str
+
+@final
+class McpServer:
+    """An MCP server; connected when it is first asked for something."""
+
+    def __new__(
+        cls,
+        command: Any = None,
+        url: str | None = None,
+        env: dict[str, str] | None = None,
+        cwd: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+        prefix: str | None = None,
+        name: str | None = None,
+    ) -> McpServer: ...
+    @property
+    def name(self) -> str: ...
+    def is_current(self) -> bool: ...
+    def connect(self) -> Awaitable[None]: ...
+    def tools(self) -> Awaitable[list[tuple[str, str, dict[str, Any], str]]]: ...
+    def call(self, tool: str, arguments: dict[str, Any]) -> Awaitable[tuple[Any, bool]]: ...
+    def close(self) -> Awaitable[None]: ...
 
 @final
 class EmulatedServer:
@@ -320,7 +345,7 @@ class Llm:
 class Tools:
     """The tools of an agent, read once."""
 
-    def __new__(cls, tools: Any) -> Tools: ...
+    def __new__(cls, tools: Any, in_prompt: bool = False) -> Tools: ...
     def to_list(self) -> list[dict[str, Any]]: ...
     def __len__(self) -> int: ...
 
@@ -351,6 +376,7 @@ def providers() -> list[dict[str, Any]]:
 def check_tool_name(name: str) -> str | None:
     """Why this cannot be the name of a tool, or None."""
 
+def offered_names(tools: list[tuple[str, str | None]]) -> list[str]: ...
 def ledger_rules() -> list[dict[str, str]]: ...
 def register_provider(fields: dict[str, Any]) -> None: ...
 def cli_main(args: Sequence[str]) -> int: ...

@@ -325,10 +325,14 @@ fn request(
     params: Option<&Bound<'_, PyDict>>,
     stream: bool,
 ) -> PyResult<loom::Request> {
+    let mut tools_in_prompt = false;
     let tools = match given(tools) {
         None => Vec::new(),
         Some(tools) => match tools.cast::<Tools>() {
-            Ok(tools) => tools.get().0.clone(),
+            Ok(tools) => {
+                tools_in_prompt = tools.get().1;
+                tools.get().0.clone()
+            }
             Err(_) => convert::tools(Some(tools))?,
         },
     };
@@ -366,6 +370,7 @@ fn request(
         extra_query,
         messages: convert::messages(messages)?,
         tools,
+        tools_in_prompt,
         tool_choice: given(tool_choice)
             .map(|choice| convert::from_py::<ToolChoice>(choice, "tool_choice"))
             .transpose()?,

@@ -88,7 +88,7 @@ impl McpServer {
             let listed = listed.map_err(|error| failed(py, &error))?;
             let rows = listed.into_iter().map(|(remote, spec)| {
                 let parameters = convert::to_py(py, &spec.parameters)?;
-                (spec.name, spec.description, parameters, remote).into_pyobject(py)
+                (spec.name, spec.description.unwrap_or_default(), parameters, remote).into_pyobject(py)
             });
             Ok(PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)?.into_any().unbind())
         })

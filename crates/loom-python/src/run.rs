@@ -11,15 +11,16 @@ use crate::completion::{Completion, ToolCall};
 use crate::message::Message;
 use crate::{convert, errors};
 
-/// The tools of an agent, read once.
+/// The tools of an agent, read once, and whether they are to be described in the prompt.
 #[pyclass(frozen, module = "loom._loom")]
-pub(crate) struct Tools(pub(crate) Vec<ToolSpec>);
+pub(crate) struct Tools(pub(crate) Vec<ToolSpec>, pub(crate) bool);
 
 #[pymethods]
 impl Tools {
     #[new]
-    fn new(tools: &Bound<'_, PyAny>) -> PyResult<Self> {
-        convert::tools(Some(tools)).map(Self)
+    #[pyo3(signature = (tools, in_prompt = false))]
+    fn new(tools: &Bound<'_, PyAny>, in_prompt: bool) -> PyResult<Self> {
+        convert::tools(Some(tools)).map(|specs| Self(specs, in_prompt))
     }
 
     /// The tools as OpenAI's dicts.

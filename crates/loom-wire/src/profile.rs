@@ -66,6 +66,13 @@ pub struct Profile {
     /// Whether tools are taken only with `reasoning_effort: "none"` (OpenAI from gpt-5.6 on, at this endpoint). Default no.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools_without_reasoning: Option<bool>,
+    /// Whether a tool's result may hold images, audio and files. Default no: they go into a message of the user behind the
+    /// results (OpenAI and most servers take only text from tools).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_media: Option<bool>,
+    /// How a call is to be written where tools are described in the prompt. Default Hermes'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_prompt: Option<ToolPrompt>,
     /// What is never sent: a parameter (`seed`), or a field within `messages`, `tools` or `response_format`
     /// (`messages.name`, `tools.strict`). Layers add up.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -98,6 +105,16 @@ words! {
         Native,
         /// Described in the prompt; the calls are found in the answer's text.
         Prompt,
+    }
+}
+
+words! {
+    /// How a call is to be written as text.
+    ToolPrompt {
+        /// `<tool_call>{"name": …, "arguments": …}</tool_call>`.
+        Hermes,
+        /// `{"name": …, "parameters": …}` and nothing else.
+        Json,
     }
 }
 
@@ -181,7 +198,7 @@ impl Profile {
         take! {
             max_tokens_field stream_usage streaming tools tool_choice parallel_tool_calls response_format json_word system
             developer alternate_roles assistant_after_tool call_content tool_call_ids reasoning_echo thought_signatures
-            prefill_field tools_without_reasoning
+            prefill_field tools_without_reasoning tool_media tool_prompt
         }
     }
 
@@ -199,7 +216,7 @@ impl Profile {
         differing! {
             max_tokens_field stream_usage streaming tools tool_choice parallel_tool_calls response_format json_word system
             developer alternate_roles assistant_after_tool call_content tool_call_ids reasoning_echo thought_signatures
-            prefill_field tools_without_reasoning
+            prefill_field tools_without_reasoning tool_media tool_prompt
         }
     }
 

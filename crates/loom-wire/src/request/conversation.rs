@@ -12,7 +12,7 @@ use super::features::Features;
 use super::{Notes, prompt};
 use crate::ledger::Rule;
 use crate::message::{Content, Message, Role};
-use crate::profile::{IdForm, Profile, SystemSupport};
+use crate::profile::{IdForm, Profile, SystemSupport, ToolPrompt};
 
 type Conversation<'a> = Cow<'a, [Arc<Message>]>;
 
@@ -27,8 +27,11 @@ pub(super) fn prepare<'a>(
     if !has_its_results(&conversation) {
         conversation = Cow::Owned(mended(&conversation, notes));
     }
+    if profile.tool_media != Some(true) {
+        media_after_results(&mut conversation, notes);
+    }
     if features.prompted {
-        write_calls_as_text(&mut conversation, notes);
+        write_calls_as_text(&mut conversation, profile.tool_prompt, notes);
     }
     if !features.instructions.is_empty() {
         instruct(&mut conversation, &features.instructions.join("\n\n"));
@@ -157,8 +160,50 @@ fn mended(messages: &[Arc<Message>], notes: &mut Notes) -> Vec<Arc<Message>> {
     mended
 }
 
+/// Lets the user show what a tool returned beside text, behind the results of the turn.
+fn media_after_results(conversation: &mut Conversation<'_>, notes: &mut Notes) {
+    let has_parts =
+        |message: &Message| message.role == Role::Tool && matches!(message.content, Some(Content::Parts(_)));
+    if !conversation.iter().any(|message| has_parts(message)) {
+        return;
+    }
+    let mut told: Vec<Arc<Message>> = Vec::with_capacity(conversation.len() + 1);
+    let mut names: Vec<(String, String)> = Vec::new();
+    let mut shown: Vec<Value> = Vec::new();
+    for message in conversation.iter() {
+        if message.role != Role::Tool && !shown.is_empty() {
+            told.push(Arc::new(Message::user(std::mem::take(&mut shown))));
+        }
+        names.extend(message.tool_calls.iter().map(|call| (call.id.clone(), call.name.clone())));
+        let Some(Content::Parts(parts)) = message.content.as_ref().filter(|_| has_parts(message)) else {
+            told.push(Arc::clone(message));
+            continue;
+        };
+        let is_text = |part: &&Value| part.get("type").is_some_and(|kind| kind == "text");
+        let media: Vec<Value> = parts.iter().filter(|part| !is_text(part)).cloned().collect();
+        let mut result = Message::clone(message);
+        let mut text = message.text();
+        if !media.is_empty() {
+            notes.respelled("what a tool returned beside text is shown by the user");
+            let id = message.tool_call_id.as_deref().unwrap_or_default();
+            let name = names.iter().rev().find(|(call, _)| call == id).map_or("", |(_, name)| name);
+            shown.push(json!({"type": "text", "text": prompt::returned(name)}));
+            shown.extend(media);
+            if text.is_empty() {
+                text.push_str(prompt::SEE_BELOW);
+            }
+        }
+        result.content = Some(Content::Text(text));
+        told.push(Arc::new(result));
+    }
+    if !shown.is_empty() {
+        told.push(Arc::new(Message::user(shown)));
+    }
+    *conversation = Cow::Owned(told);
+}
+
 /// Where tools stand in the prompt, calls and results are text as well: such servers do not know the role `tool`.
-fn write_calls_as_text(conversation: &mut Conversation<'_>, notes: &mut Notes) {
+fn write_calls_as_text(conversation: &mut Conversation<'_>, form: Option<ToolPrompt>, notes: &mut Notes) {
     if !conversation.iter().any(|message| message.role == Role::Tool || !message.tool_calls.is_empty()) {
         return;
     }
@@ -176,10 +221,9 @@ fn write_calls_as_text(conversation: &mut Conversation<'_>, notes: &mut Notes) {
         } else if message.tool_calls.is_empty() {
             written.push(Arc::clone(message));
         } else {
-            let calls: Vec<String> = message.tool_calls.iter().map(prompt::call).collect();
             let mut spoken = Message::clone(message);
-            spoken.tool_calls.clear();
-            append(&mut spoken, Content::Text(calls.join("\n")), "\n");
+            let calls = prompt::calls(&std::mem::take(&mut spoken.tool_calls), form);
+            append(&mut spoken, Content::Text(calls), "\n");
             written.push(Arc::new(spoken));
         }
         after_result = is_result;

@@ -42,7 +42,7 @@ impl<'a> Features<'a> {
     }
 
     fn fit_tools(&mut self, request: &'a Request, profile: &Profile, notes: &mut Notes) {
-        let prompted = profile.tools == Some(ToolSupport::Prompt);
+        let prompted = request.tools_in_prompt || profile.tools == Some(ToolSupport::Prompt);
         if request.tools.is_empty() {
             if let Some(choice @ (ToolChoice::Required | ToolChoice::Named(_))) = &request.tool_choice {
                 notes.note(
@@ -71,7 +71,7 @@ impl<'a> Features<'a> {
             self.prompted = true;
             if !self.tools.is_empty() {
                 notes.adapted("tools described in the prompt");
-                self.instructions.insert(0, prompt::tools(&self.tools));
+                self.instructions.insert(0, prompt::tools(&self.tools, profile.tool_prompt));
                 self.tools = Cow::Borrowed(&[]);
             }
         }

@@ -34,6 +34,9 @@ pub struct Request {
     pub messages: Vec<Arc<Message>>,
     /// The tools on offer.
     pub tools: Vec<ToolSpec>,
+    /// Describes the tools in the prompt although the endpoint may have a field for them; the calls are found in the
+    /// answer's text.
+    pub tools_in_prompt: bool,
     /// How the model may use them; the server's default when `None`.
     pub tool_choice: Option<ToolChoice>,
     /// `{"type": "json_object"}`, `{"type": "json_schema", …}`.
@@ -65,6 +68,7 @@ impl std::fmt::Debug for Request {
         f.debug_struct("Request")
             .field("messages", &self.messages)
             .field("tools", &self.tools)
+            .field("tools_in_prompt", &self.tools_in_prompt)
             .field("tool_choice", &self.tool_choice)
             .field("response_format", &self.response_format)
             .field("params", &self.params)

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::profile::ToolPrompt;
 use crate::tool::{ToolCall, ToolSpec};
 
 /// `tool_choice: "required"`.
@@ -29,13 +30,23 @@ pub(super) fn json(schema: Option<&Value>) -> String {
     }
 }
 
-/// `tools`. The form of a call is Hermes', which most open models have seen.
-pub(super) fn tools(tools: &[ToolSpec]) -> String {
-    let mut text = "You have tools. To call one, write the call as a JSON object between tags, with the arguments that \
-                    its JSON schema asks for, and nothing after it:\n<tool_call>\n{\"name\": \"NAME\", \"arguments\": \
-                    {}}\n</tool_call>\nSeveral calls are several such blocks. The results come back between \
-                    <tool_response> tags. If no tool is needed, answer without them.\n\nThe tools:"
-        .to_owned();
+/// `tools`, and how to call them.
+pub(super) fn tools(tools: &[ToolSpec], form: Option<ToolPrompt>) -> String {
+    let mut text = match form {
+        None | Some(ToolPrompt::Hermes) => {
+            "You have tools. To call one, write the call as a JSON object between tags, with the arguments that \
+             its JSON schema asks for, and nothing after it:\n<tool_call>\n{\"name\": \"NAME\", \"arguments\": \
+             {}}\n</tool_call>\nSeveral calls are several such blocks. The results come back between \
+             <tool_response> tags. If no tool is needed, answer without them.\n\nThe tools:"
+        }
+        Some(ToolPrompt::Json) => {
+            "You have tools. To call one, answer with a JSON object and nothing else, with the parameters that its JSON \
+             schema asks for:\n{\"name\": \"NAME\", \"parameters\": {}}\nSeveral calls are a JSON list of such objects. \
+             The results come back between <tool_response> tags. If no tool is needed, answer in plain words.\n\n\
+             The tools:"
+        }
+    }
+    .to_owned();
     for tool in tools {
         let described = json!({
             "name": tool.name,
@@ -48,18 +59,41 @@ pub(super) fn tools(tools: &[ToolSpec]) -> String {
     text
 }
 
-/// A call as the model wrote it, or would have.
-pub(super) fn call(call: &ToolCall) -> String {
-    let arguments = match call.invalid {
+/// Calls as the model wrote them, or would have.
+pub(super) fn calls(calls: &[ToolCall], form: Option<ToolPrompt>) -> String {
+    let arguments = |call: &ToolCall| match call.invalid {
         None => Value::Object(call.arguments_object()),
         Some(_) => Value::from(call.arguments.as_str()),
     };
-    format!("<tool_call>\n{}\n</tool_call>", json!({"name": call.name, "arguments": arguments}))
+    match (form, calls) {
+        (Some(ToolPrompt::Json), calls) => {
+            let mut written: Vec<Value> =
+                calls.iter().map(|call| json!({"name": call.name, "parameters": arguments(call)})).collect();
+            if written.len() == 1 { written.remove(0).to_string() } else { Value::from(written).to_string() }
+        }
+        (_, calls) => {
+            let tagged = |call: &ToolCall| {
+                format!(
+                    "<tool_call>\n{}\n</tool_call>",
+                    json!({"name": call.name, "arguments": arguments(call)})
+                )
+            };
+            calls.iter().map(tagged).collect::<Vec<_>>().join("\n")
+        }
+    }
 }
 
 /// The result of a call.
 pub(super) fn result(content: &str) -> String {
     format!("<tool_response>\n{content}\n</tool_response>")
+}
+
+/// What a tool's message says where what it returned follows.
+pub(super) const SEE_BELOW: &str = "(What the tool returned follows in the next message.)";
+
+/// Before the images and the like of a result.
+pub(super) fn returned(tool: &str) -> String {
+    format!("(What the tool {tool:?} returned:)")
 }
 
 /// A result whose call is not in the conversation.

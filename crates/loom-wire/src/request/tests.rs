@@ -251,3 +251,46 @@ fn fields_are_left_out_and_respelled() {
     assert!(!body["tools"].to_string().contains("strict"));
     assert_eq!(notes.len(), 9, "{notes:?}");
 }
+
+#[test]
+fn what_a_tool_shows_is_shown_by_the_user_unless_the_endpoint_takes_it_from_tools() {
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}});
+    let mut seen = Message::tool("1", "");
+    seen.content = Some(Content::Parts(vec![json!({"type": "text", "text": "a dot"}), image.clone()]));
+    let history =
+        asking(vec![calling(&["1", "2"]), seen, Message::tool("2", "b"), Message::assistant("A dot.")]);
+    let told = messages(&history, &Profile::default());
+    assert_eq!(told[1], json!({"role": "tool", "tool_call_id": "1", "content": "a dot"}));
+    assert_eq!(told[2]["content"], "b");
+    assert_eq!(told[3]["role"], "user");
+    assert_eq!(told[3]["content"][0]["text"], "(What the tool \"f\" returned:)");
+    assert_eq!(told[3]["content"][1], image);
+    assert_eq!(told[4]["role"], "assistant");
+
+    let takes = Profile { tool_media: Some(true), ..Profile::default() };
+    assert_eq!(messages(&history, &takes)[1]["content"][1], image);
+
+    let prompted = Profile { tools: Some(ToolSupport::Prompt), ..Profile::default() };
+    let told = messages(&history, &prompted);
+    assert_eq!(told.iter().filter(|message| message.to_string().contains("image_url")).count(), 1);
+}
+
+#[test]
+fn tools_go_into_the_prompt_when_asked_and_calls_are_written_as_the_model_writes_them() {
+    let mut request = with_tools();
+    request.tools_in_prompt = true;
+    request.messages.extend([calling(&["1"]), Message::tool("1", "r")].map(Arc::new));
+    let (body, notes) = sent(&request, &Profile::default());
+    assert!(
+        body.get("tools").is_none() && notes.iter().any(|note| note.contains("in the prompt")),
+        "{notes:?}"
+    );
+    let told = &body["messages"];
+    assert!(told[0]["content"].as_str().unwrap().contains("<tool_call>"));
+    assert_eq!(told[2]["content"], "<tool_call>\n{\"name\":\"f\",\"arguments\":{\"a\":1}}\n</tool_call>");
+
+    let llama = Profile { tool_prompt: Some(crate::profile::ToolPrompt::Json), ..Profile::default() };
+    let told = messages(&request, &llama);
+    assert!(told[0]["content"].as_str().unwrap().contains("\"parameters\""));
+    assert_eq!(told[2]["content"], "{\"name\":\"f\",\"parameters\":{\"a\":1}}");
+}
