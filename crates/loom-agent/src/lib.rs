@@ -22,6 +22,7 @@ pub mod endpoint;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 pub mod model;
+pub mod schema;
 
 pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, agent, tool};
 pub use endpoint::{Explanation, Timeout};
