@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use loom::{ErrorKind, LlmError, Timeout, UnifiedLlm};
-use loom_testkit::{Piece, Proxy, ProxyRules, RecordedRequest, Reply, Server};
+use loom_testkit::{Piece, Proxy, ProxyRules, RecordedRequest, Reply, Server, TestCa};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -59,25 +59,35 @@ pub(crate) async fn all(calls: usize) {
     for Fault { name, reply, right } in faults {
         let counts = Counts::now();
         let server = Server::start(shared(reply)).await.unwrap();
-        let results = at_once(calls, &impatient(&server.base_url())).await;
-        report(name, results, right);
+        let llm = impatient(&server.base_url());
+        report(name, at_once(calls, &llm).await, right);
         drop(server);
-        counts.settle().await;
+        forget_connections(&llm).await;
+        println!("    {}", counts.settle().await);
     }
-    unreachable(calls).await;
+    full_accept_queue(calls).await;
+    no_such_name(calls).await;
+    truncated_tls(calls).await;
+    dying_proxy(calls).await;
+}
+
+/// Connections that a server has closed are dropped by the next call, or after a minute.
+async fn forget_connections(llm: &UnifiedLlm) {
+    assert_eq!(text_of(llm).await.unwrap_err().kind, ErrorKind::Connection);
 }
 
 fn impatient(base_url: &str) -> UnifiedLlm {
-    llm_within(
-        base_url,
-        Timeout {
-            connect: Some(Duration::from_secs(2)),
-            first_token: Some(Duration::from_secs(20)),
-            idle: Some(Duration::from_secs(2)),
-            total: Some(Duration::from_secs(30)),
-            ..Timeout::default()
-        },
-    )
+    llm_within(base_url, patience(Duration::from_secs(2)))
+}
+
+fn patience(connect: Duration) -> Timeout {
+    Timeout {
+        connect: Some(connect),
+        first_token: Some(Duration::from_secs(20)),
+        idle: Some(Duration::from_secs(2)),
+        total: Some(Duration::from_secs(30)),
+        ..Timeout::default()
+    }
 }
 
 fn reset() -> Reply {
@@ -154,11 +164,12 @@ async fn killed_and_restarted(calls: usize) {
     report("server killed", under_way.await.unwrap(), &[ErrorKind::StreamInterrupted, ErrorKind::Connection]);
     report("server restarted", at_once(calls, &llm).await, &[]);
     child.kill().await;
-    counts.settle().await;
+    forget_connections(&llm).await;
+    println!("    {}", counts.settle().await);
 }
 
-/// Faults before HTTP: nobody accepts, the name leads nowhere, TLS breaks off.
-async fn unreachable(calls: usize) {
+/// Nobody accepts.
+async fn full_accept_queue(calls: usize) {
     let counts = Counts::now();
     let full = TcpSocket::new_v4().unwrap();
     full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -171,11 +182,20 @@ async fn unreachable(calls: usize) {
     let results = at_once(calls, &impatient(&format!("http://{address}/v1"))).await;
     report("a full accept queue", results, &[ErrorKind::Timeout, ErrorKind::Connection]);
     drop((waiting, full));
+    println!("    {}", counts.settle().await);
+}
 
+async fn no_such_name(calls: usize) {
+    let counts = Counts::now();
     // A label of more than 63 letters is no name, so that no resolver is asked.
     let results = at_once(calls, &impatient(&format!("http://{}.test/v1", "a".repeat(64)))).await;
     report("a name that leads nowhere", results, CONNECTION);
+    println!("    {}", counts.settle().await);
+}
 
+/// TLS that breaks off in the handshake, and in the answer.
+async fn truncated_tls(calls: usize) {
+    let counts = Counts::now();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepting = tokio::spawn(async move {
@@ -190,10 +210,32 @@ async fn unreachable(calls: usize) {
         }
     });
     let results = at_once(calls, &impatient(&format!("https://{address}/v1"))).await;
-    report("TLS that breaks off", results, CONNECTION);
+    report("TLS that breaks off in the handshake", results, CONNECTION);
     accepting.abort();
+    println!("    {}", counts.settle().await);
 
-    // The proxy goes away in the middle of the streams that it forwards.
+    let counts = Counts::now();
+    let authority = TestCa::new().unwrap();
+    let bundle = std::env::temp_dir().join(format!("loom-load-{}.pem", std::process::id()));
+    std::fs::write(&bundle, authority.pem()).unwrap();
+    let identity = authority.issue(&["127.0.0.1"]).unwrap();
+    let server = Server::start_tls(|_: &_| answers::begun(Piece::Reset), identity).await.unwrap();
+    let llm = UnifiedLlm::builder()
+        .base_url(server.base_url())
+        .model("m")
+        .verify(&bundle)
+        .timeout(patience(Duration::from_secs(10)))
+        .build()
+        .unwrap();
+    report("TLS that breaks off in the answer", at_once(calls, &llm).await, INTERRUPTED);
+    drop((server, llm, authority));
+    std::fs::remove_file(bundle).unwrap();
+    println!("    {}", counts.settle().await);
+}
+
+/// The proxy goes away in the middle of the streams that it forwards, and then is not there.
+async fn dying_proxy(calls: usize) {
+    let counts = Counts::now();
     let server = Server::start(|_: &_| answers::slow()).await.unwrap();
     let proxy = Proxy::start(ProxyRules::new()).await.unwrap();
     let llm = UnifiedLlm::builder()
@@ -202,14 +244,15 @@ async fn unreachable(calls: usize) {
         .proxy(loom::endpoint::Proxy::parse(&format!("http://127.0.0.1:{}", proxy.port())).unwrap())
         .build()
         .unwrap();
-    let under_way = tokio::spawn(async move { at_once(calls, &llm).await });
+    let under_way = tokio::spawn({
+        let llm = llm.clone();
+        async move { at_once(calls, &llm).await }
+    });
     tokio::time::sleep(Duration::from_secs(2)).await;
     drop(proxy);
-    report(
-        "a proxy that dies",
-        under_way.await.unwrap(),
-        &[ErrorKind::StreamInterrupted, ErrorKind::Connection],
-    );
-    drop(server);
-    counts.settle().await;
+    let cut = [ErrorKind::StreamInterrupted, ErrorKind::Connection];
+    report("a proxy that dies", under_way.await.unwrap(), &cut);
+    report("a proxy that is dead", at_once(calls, &llm).await, CONNECTION);
+    drop((server, llm));
+    println!("    {}", counts.settle().await);
 }

@@ -83,7 +83,7 @@ async fn many_streams(count: usize) {
     assert!(threads < 16, "no thread per stream");
     // The warm connections go with the server.
     child.kill().await;
-    counts.settle().await;
+    println!("    {}", counts.settle().await);
 }
 
 pub(crate) async fn text_of(llm: &UnifiedLlm) -> Result<String, loom::LlmError> {
@@ -119,5 +119,5 @@ async fn dropped_streams(count: usize) {
         started.elapsed().as_secs_f64() * 1000.0
     );
     drop((server, llm));
-    counts.settle().await;
+    println!("    {}", counts.settle().await);
 }
