@@ -111,7 +111,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .base_url(base)
         .model("claude-sonnet-4-5")
         .api_key(std::env::var("ANTHROPIC_API_KEY")?)
-        .auth(Auth::Header { name: "x-api-key".to_owned(), prefix: String::new() })
+        .auth(Auth::header("x-api-key"))
         .header("anthropic-version", "2023-06-01")
         .adapter(Messages)
         .build()?;

@@ -192,6 +192,8 @@ fn what_could_smuggle_something_in_is_refused_without_being_shown() {
     let there = || UnifiedLlm::builder().base_url("http://h/v1").model("m");
     for (settings, words) in [
         (there().header("X-A", format!("{SECRET}\r\nX-B: c")), "line break"),
+        (there().header("Content-Length", "3"), "follows from the body"),
+        (there().header("transfer-encoding", "chunked"), "follows from the body"),
         (there().header("X-A", format!("{SECRET}\0")), "characters"),
         (there().header(format!("X-A: {SECRET}\r\nX-B"), "c"), "name of a header"),
         (there().header("", SECRET), "name of a header"),

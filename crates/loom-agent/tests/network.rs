@@ -44,6 +44,9 @@ async fn a_redirect_to_another_origin_is_refused_and_gets_nothing() {
         assert!(error.hint.as_deref().unwrap().contains("base_url"));
     }
     assert!(other.requests().is_empty());
+    let named = Reply::text(307, "").header("location", "http://ada:hunter2@other.example/?key=hunter2");
+    let error = ask(Server::start(Script::new([named])).await.unwrap().base_url()).await.unwrap_err();
+    assert!(error.message.ends_with("redirects to http://other.example?key=…"), "{error}");
 }
 
 #[tokio::test]

@@ -171,6 +171,9 @@ async fn a_name_can_be_given_its_address() {
     let server = Server::start_tls(emulator(), ca.issue(&["llm.example"]).unwrap()).await.unwrap();
     let base = format!("https://llm.example:{}/v1", server.port());
     ask(at(base).verify(&bundle.0).resolve("LLM.example", [127, 0, 0, 1].into())).await.unwrap();
+    let plain = Server::start(emulator()).await.unwrap();
+    let beyond_ascii = at(format!("http://bücher.example:{}/v1", plain.port()));
+    ask(beyond_ascii.resolve("Bücher.example", [127, 0, 0, 1].into())).await.unwrap();
     assert_eq!(server.requests()[0].header("host"), Some(format!("llm.example:{}", server.port()).as_str()));
 }
 

@@ -201,12 +201,15 @@ pub(super) fn checked_url(setting: &str, text: &str) -> Result<Url, LlmError> {
     Ok(url)
 }
 
-/// A URL for people: without a trailing slash, and without the values of its query, which may be keys.
+/// A URL for people: without a trailing slash, and without what may be a secret: user, password, the query's values.
 pub(crate) fn visible(url: &Url) -> String {
-    if url.query().is_none() {
+    let names_somebody = !url.username().is_empty() || url.password().is_some();
+    if url.query().is_none() && !names_somebody {
         return url.as_str().trim_end_matches('/').to_owned();
     }
     let mut shown = url.clone();
+    // Only a URL without a host cannot lose them, and it has none.
+    let _ = (shown.set_username(""), shown.set_password(None));
     let names: Vec<String> = url
         .query_pairs()
         .map(|(name, value)| {

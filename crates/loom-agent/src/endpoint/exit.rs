@@ -43,7 +43,7 @@ impl Exit {
             environment: Environment::read(),
             tls: network.tls()?,
             proxy: network.proxy.as_ref().map(|proxy| proxy.url().map(str::to_owned)),
-            resolve: network.resolve.iter().map(|(name, address)| (name.to_lowercase(), *address)).collect(),
+            resolve: network.resolve.iter().map(|(name, address)| (as_in_url(name), *address)).collect(),
             http2: network.http2.unwrap_or(true),
             socket: base.socket().map(ToOwned::to_owned),
         };
@@ -142,6 +142,11 @@ pub(crate) fn client_for(url: &Url) -> Result<Client, LlmError> {
     let base = BaseUrl::parse(url.as_str())?;
     let exit = Exit::new(&base, &Network::default(), None, Some(Duration::from_secs(10)))?;
     exit.client(url, exit.way.via(url)?.as_ref())
+}
+
+/// A host's name as URLs have it: in lower case, and in ASCII (`bücher.example` is `xn--bcher-kva.example`).
+fn as_in_url(name: &str) -> String {
+    url::Host::parse(name).map_or_else(|_| name.to_lowercase(), |host| host.to_string())
 }
 
 /// A clock ran out before the head of an answer had arrived.

@@ -139,8 +139,10 @@ fn broken(error: &reqwest::Error, target: &str) -> LlmError {
     let causes = chain(error);
     // hyper tells a client so only in words.
     if causes.contains("message head is too large") {
-        let what = format!("the headers of the answer of {target} are more than are read");
-        return loom_wire::limits::passed(what, "header_count");
+        let most = loom_wire::Limits::MAX_HEADER_COUNT;
+        return LlmError::bad_response(format!(
+            "the headers of the answer of {target} are more than {most}, or larger than can be read"
+        ));
     }
     failed(format!("the connection to {target} broke: {causes}"), Link::Tcp)
 }
@@ -193,7 +195,11 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
     // reqwest's own first line repeats the URL, which may hold secrets in its query.
     let mut texts: Vec<String> = Vec::new();
     for cause in causes(error) {
-        let text = cause.to_string();
+        let mut text = cause.to_string();
+        // rustls refers to its manual, which is for programmers.
+        if let Some(at) = text.find(": https://docs.rs/") {
+            text.truncate(at);
+        }
         if !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
         }

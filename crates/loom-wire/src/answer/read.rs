@@ -146,7 +146,7 @@ pub(super) fn stray_error(line: &[u8]) -> Option<LlmError> {
 }
 
 pub(super) fn empty_answer() -> LlmError {
-    LlmError::bad_response("the server sent an empty answer (HTTP 200 without any choice)")
+    LlmError::bad_response("the server sent an empty answer (success without any choice)")
         .with_retryable(true)
 }
 
