@@ -150,6 +150,15 @@ async fn a_proxy_is_for_one_endpoint_and_its_password_is_not_shown() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_looked_up_here_is_not_taken_for_the_proxys() {
+    // A label of more than 63 letters is no name, so that no resolver is asked.
+    let base = format!("http://{}.test/v1", "a".repeat(64));
+    let error = ask(at(base).proxy(Proxy::parse("socks5://127.0.0.1:9").unwrap())).await.unwrap_err();
+    assert_eq!(error.link, Some(loom::Link::Name), "{error}");
+    assert!(error.hint.as_deref().unwrap().contains("socks5h://"), "{error}");
+}
+
+#[tokio::test]
 async fn a_proxy_tunnels_tls_with_the_endpoints_own_authority() {
     let ca = TestCa::new().unwrap();
     let bundle = File::new(&ca.pem());

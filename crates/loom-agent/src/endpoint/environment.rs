@@ -50,19 +50,20 @@ impl Environment {
     }
 
     fn read_from(get: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        // Under CGI, a client's header `Proxy` arrives as HTTP_PROXY (CVE-2016-5385).
+        let cgi = get("REQUEST_METHOD").is_some();
+        // The lower case wins, as with curl, wget and Python's requests.
         let first = |names: [&'static str; 2]| {
-            names.into_iter().find_map(|name| {
+            names.into_iter().filter(|name| !cgi || *name != "HTTP_PROXY").find_map(|name| {
                 let value = get(name)?.to_string_lossy().trim().to_owned();
                 (!value.is_empty()).then_some(Variable { name, value })
             })
         };
-        // Under CGI, a client's header `Proxy` arrives as HTTP_PROXY (CVE-2016-5385).
-        let cgi = get("REQUEST_METHOD").is_some();
         Self {
-            http: first(["HTTP_PROXY", "http_proxy"]).filter(|_| !cgi),
-            https: first(["HTTPS_PROXY", "https_proxy"]),
-            all: first(["ALL_PROXY", "all_proxy"]),
-            no_proxy: first(["NO_PROXY", "no_proxy"]),
+            http: first(["http_proxy", "HTTP_PROXY"]),
+            https: first(["https_proxy", "HTTPS_PROXY"]),
+            all: first(["all_proxy", "ALL_PROXY"]),
+            no_proxy: first(["no_proxy", "NO_PROXY"]),
             certificates: ["SSL_CERT_FILE", "SSL_CERT_DIR"]
                 .into_iter()
                 .filter_map(|name| Some((name, get(name)?)))
@@ -195,10 +196,15 @@ mod tests {
         assert_eq!(via(&pairs[2..], "https://x/v1").unwrap(), "socks5h://c:3 (ALL_PROXY)");
         assert_eq!(via(&[("HTTPS_PROXY", "http://a:1")], "http://x/v1"), None);
         assert_eq!(
-            via(&[("HTTP_PROXY", " "), ("http_proxy", "http://d:4")], "http://x/").unwrap(),
+            via(&[("HTTP_PROXY", "http://a:1"), ("http_proxy", "http://d:4")], "http://x/").unwrap(),
             "http://d:4 (http_proxy)"
         );
+        assert_eq!(
+            via(&[("HTTP_PROXY", "http://a:1"), ("http_proxy", " ")], "http://x/").unwrap(),
+            "http://a:1 (HTTP_PROXY)"
+        );
         assert_eq!(via(&[("HTTP_PROXY", "http://a:1"), ("REQUEST_METHOD", "GET")], "http://x/"), None);
+        assert!(via(&[("http_proxy", "http://a:1"), ("REQUEST_METHOD", "GET")], "http://x/").is_some());
     }
 
     #[test]

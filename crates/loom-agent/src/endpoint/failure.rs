@@ -66,10 +66,21 @@ fn proxy_error(error: &reqwest::Error, via: &Via, target: &str, connect: Option<
     if causes.contains("proxy authorization required") {
         return proxy_wants_credentials(&proxy, via);
     }
+    // Behind these, names are looked up here.
+    let looks_up_here = matches!(via.url.scheme(), "socks4" | "socks5");
+    let is_address = |host: &str| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    if error.is_dns() && looks_up_here && via.url.host_str().is_some_and(is_address) {
+        let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+        return failed(format!("the name {host:?} cannot be resolved"), Link::Name)
+            .with_hint(format!("with socks5h:// instead of {}:// the proxy looks it up", via.url.scheme()));
+    }
     let refused =
         find::<io::Error>(error).is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
     let why = match () {
         () if is_clock(error) => format!("no connection to it {}", within(connect)),
+        () if error.is_dns() && looks_up_here => {
+            "its name or that of the endpoint cannot be resolved".to_owned()
+        }
         () if error.is_dns() => "its name cannot be resolved".to_owned(),
         () if refused => "nothing listens there".to_owned(),
         () if causes.contains("unsuccessful") => "it refused to open a tunnel".to_owned(),
