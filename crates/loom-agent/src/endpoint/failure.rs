@@ -11,6 +11,7 @@ use reqwest::Url;
 
 use super::certificate;
 use super::environment::{SETTING, Via};
+use super::resolver;
 
 /// The error of a request that got no answer; `connect` is the limit of that clock.
 pub(super) fn explain(
@@ -34,6 +35,13 @@ pub(super) fn explain(
 
 fn direct_error(error: &reqwest::Error, url: &Url, target: &str, connect: Option<Duration>) -> LlmError {
     if is_clock(error) {
+        let host = url.host_str().unwrap_or_default();
+        if resolver::is_looking_up(host) {
+            let message = format!("no address of {host:?} was found {}", within(connect));
+            return LlmError::new(ErrorKind::Timeout, message)
+                .with_link(Link::Name)
+                .with_hint("the name server does not answer: is this machine in the right network (VPN)?");
+        }
         let message = format!("no connection to {target} {}", within(connect));
         let unusual_tls = url.scheme() == "https" && url.port().is_some();
         return LlmError::new(ErrorKind::Timeout, message).with_link(Link::Tcp).with_hint(if unusual_tls {

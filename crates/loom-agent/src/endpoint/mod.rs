@@ -15,6 +15,7 @@ mod network;
 mod outgoing;
 mod plain;
 mod proxy;
+mod resolver;
 mod retry;
 mod retry_budget;
 mod secrets;

@@ -15,6 +15,7 @@ use reqwest::{Client, Url};
 
 use super::environment::{Environment, SETTING, Via};
 use super::failure::chain;
+use super::resolver::Resolver;
 use super::tls::Tls;
 
 #[derive(PartialEq, Eq, Hash)]
@@ -87,7 +88,8 @@ fn build(way: &Way, needs_tls: bool) -> Result<Client, LlmError> {
         .pool_max_idle_per_host(usize::MAX)
         .pool_idle_timeout(Duration::from_secs(60))
         .tcp_keepalive(Duration::from_secs(30))
-        .tcp_nodelay(true);
+        .tcp_nodelay(true)
+        .dns_resolver(Resolver);
     if let Some(limit) = way.connect {
         builder = builder.connect_timeout(limit);
     }

@@ -1,0 +1,103 @@
+//! Names to addresses: the system's resolver, asked once for all who want the same name at the same time.
+//!
+//! The system's resolver blocks a thread for as long as it takes. Were each of a thousand calls to ask by itself, a name
+//! server that does not answer would leave a thousand threads behind, and key functions and other names without any.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::oneshot;
+
+type Addresses = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
+type Lookup = Shared<BoxFuture<'static, Addresses>>;
+
+/// The lookups under way, each on its runtime. What was found is not kept: names move.
+static UNDER_WAY: LazyLock<Mutex<HashMap<(tokio::runtime::Id, String), Lookup>>> =
+    LazyLock::new(Mutex::default);
+
+fn under_way() -> MutexGuard<'static, HashMap<(tokio::runtime::Id, String), Lookup>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a name's address is being waited for.
+pub(super) fn is_looking_up(name: &str) -> bool {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
+    under_way().contains_key(&(runtime.id(), name.to_owned()))
+}
+
+pub(super) struct Resolver;
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let lookup = lookup(name.as_str());
+        Box::pin(async move {
+            let addresses = lookup.await?;
+            Ok(Box::new(addresses.iter().copied().collect::<Vec<_>>().into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The lookup of a name; that of another call if there is one. It goes on when nobody waits for it any more, since its
+/// thread does.
+fn lookup(name: &str) -> Lookup {
+    let key = (tokio::runtime::Handle::current().id(), name.to_owned());
+    let mut lookups = under_way();
+    if let Some(lookup) = lookups.get(&key) {
+        return lookup.clone();
+    }
+    let (found, waiting) = oneshot::channel();
+    let waiting =
+        waiting.map(|found| found.unwrap_or_else(|_| Err(Arc::new(io::Error::other("it was given up")))));
+    let lookup = waiting.boxed().shared();
+    lookups.insert(key.clone(), lookup.clone());
+    drop(lookups);
+    let (host, ended) = (name.to_owned(), Ended(key));
+    tokio::task::spawn_blocking(move || {
+        // The port is the URL's.
+        let addresses = (host.as_str(), 0).to_socket_addrs().map(Iterator::collect).map_err(Arc::new);
+        drop(ended);
+        // Nobody may wait any more.
+        let _ = found.send(addresses);
+    });
+    lookup
+}
+
+/// Takes a lookup from those under way, also if it panics or its runtime ends before it began.
+struct Ended((tokio::runtime::Id, String));
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        under_way().remove(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_once_for_all_and_anew_later() {
+        let lookups: Vec<Lookup> = (0..100).map(|_| lookup("localhost")).collect();
+        assert!(lookups.iter().all(|lookup| lookup.ptr_eq(&lookups[0])));
+        assert!(is_looking_up("localhost") && !is_looking_up("other"));
+        for lookup in &lookups {
+            let addresses = lookup.clone().await.unwrap();
+            assert!(addresses.iter().all(|address| address.ip().is_loopback()) && !addresses.is_empty());
+        }
+        assert!(!is_looking_up("localhost"));
+        assert!(!lookup("localhost").ptr_eq(&lookups[0]));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_everybodys() {
+        // A label of more than 63 letters is no name, so that no resolver is asked.
+        let name = format!("{}.test", "a".repeat(64));
+        let (one, two) = (lookup(&name), lookup(&name));
+        assert!(one.await.is_err() && two.await.is_err());
+    }
+}
