@@ -1,6 +1,9 @@
 """Types of the extension module. Not for direct use: everything public is in ``loom``."""
 
+import builtins
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, final
 
 from typing_extensions import disjoint_base
@@ -17,6 +20,7 @@ __all__ = [
     "Message",
     "Request",
     "Run",
+    "Session",
     "ToolCall",
     "Tools",
     "Usage",
@@ -369,6 +373,89 @@ class Run:
     def tool_results(
         self, results: Iterable[tuple[str, str, bool]]
     ) -> tuple[Literal["model", "tools", "done"], Any]: ...
+
+@final
+class Session:
+    """A conversation that is kept: ``Session()`` in memory, ``Session.open(…)`` in an SQLite file.
+
+    Methods of a session in a file read or write that file: that takes about a millisecond, and up to 10 s while another
+    process writes. The interpreter is not held meanwhile.
+    """
+
+    def __new__(cls) -> Session: ...
+    @staticmethod
+    def open(path: str | PathLike[str], id: str | None = None) -> Session:
+        """The session ``id`` of a file, which several processes may use at once; without an id a new session.
+
+        Neither needs to be there yet: the first change makes them, the file for the user alone.
+
+        Raises:
+            SessionError: the file is something else, damaged, or written by a newer Loom. It is left as it is.
+        """
+
+    @staticmethod
+    def list(path: str | PathLike[str]) -> builtins.list[dict[str, Any]]:
+        """The sessions of a file, the one that was changed last first: ``id``, ``title``, ``metadata``, ``parent``,
+        ``created_at``, ``updated_at`` (seconds since 1970), ``message_count``. Empty if there is no such file."""
+
+    @staticmethod
+    def from_json(text: str, path: str | PathLike[str] | None = None, id: str | None = None) -> Session:
+        """Reads what ``to_json`` wrote, or a JSON list of messages: in memory, or into the file ``path`` under its own
+        id or another one.
+
+        Raises:
+            SessionError: it is neither, or the file has a session of that id.
+        """
+
+    def to_json(self) -> str:
+        """The whole session."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def path(self) -> Path | None:
+        """The file; None for a session in memory."""
+    @property
+    def title(self) -> str | None:
+        """A name for people."""
+    @title.setter
+    def title(self, title: str | None) -> None: ...
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Whatever the program keeps with it. A copy: assign to change it."""
+    @metadata.setter
+    def metadata(self, metadata: dict[str, Any]) -> None: ...
+    @property
+    def info(self) -> dict[str, Any]:
+        """What ``Session.list`` says of it."""
+    @property
+    def messages(self) -> builtins.list[Message]:
+        """The messages, oldest first."""
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    def append(self, messages: Any) -> None:
+        """Adds a message or several, in any form that ``agent.run`` takes, as one block.
+
+        Raises:
+            SessionError: they would separate a tool call from its result.
+        """
+
+    def clear(self) -> None:
+        """Removes the messages; id, title and metadata stay."""
+    def delete(self) -> bool:
+        """Deletes the session; False if it was not there."""
+    def fork(self, new_id: str | None = None, *, at: int | None = None) -> Session:
+        """A new session at the same place that begins as a copy of this one.
+
+        Args:
+            new_id: its id; made if none is given.
+            at: how many messages it takes over; all by default.
+
+        Raises:
+            SessionError: the id is taken, or ``at`` would separate a tool call from its result.
+        """
+
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
 def providers() -> list[dict[str, Any]]:
     """The providers that are known by name."""

@@ -33,6 +33,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitError",
     "RecursionError",
+    "SessionError",
     "StreamInterruptedError",
     "ToolError",
 ]
@@ -63,6 +64,19 @@ class RecursionError(AgentError):
     def __init__(self, message: str = "", transcript: list[Message] | None = None) -> None:
         super().__init__(message)
         self.transcript = transcript or []
+
+
+class SessionError(LoomError):
+    """A session cannot be read or kept. Nothing was changed by what failed.
+
+    ``kind``: ``"foreign"`` (the file is something else), ``"corrupt"``, ``"newer"`` (written by a newer Loom),
+    ``"locked"`` (by another process, for 10 s), ``"io"``, ``"not_found"``, ``"exists"`` (nothing is overwritten),
+    ``"incomplete"`` (a tool call without its result) or ``"invalid"``.
+    """
+
+    def __init__(self, message: str = "", kind: str = "invalid") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class LLMError(LoomError):

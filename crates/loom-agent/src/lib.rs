@@ -23,6 +23,7 @@ pub mod endpoint;
 pub mod mcp;
 pub mod model;
 pub mod schema;
+pub mod session;
 
 pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, agent, tool};
 pub use endpoint::{Explanation, Timeout};
@@ -35,6 +36,7 @@ pub use model::config::Config;
 pub use model::pool::{Pool, PoolMember};
 pub use model::provider::{self, Provider};
 pub use model::{Adapter, EventStream, Llm, LlmSettings, UnifiedLlm, collect, generate};
+pub use session::{Session, SessionError, SessionInfo};
 
 /// The Rust programs of the documentation, compiled as tests.
 #[cfg(doctest)]
@@ -51,6 +53,12 @@ mod documentation {
     struct Pools;
     #[doc = include_str!("../../../docs/pools.zh.md")]
     struct PoolsInChinese;
+    #[cfg(feature = "sqlite")]
+    #[doc = include_str!("../../../docs/sessions.md")]
+    struct Sessions;
+    #[cfg(feature = "sqlite")]
+    #[doc = include_str!("../../../docs/sessions.zh.md")]
+    struct SessionsInChinese;
     #[doc = include_str!("../../../docs/testing.md")]
     struct Testing;
     #[doc = include_str!("../../../docs/testing.zh.md")]

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// List the providers and endpoints that can be named
     Providers(ProvidersArgs),
+    /// List, show, export, import, fork and delete the conversations that are kept
+    Sessions(SessionsArgs),
     /// Play a server on this machine, to try a program on it; without a name: list the servers
     Emulate(EmulateArgs),
     /// Show what Loom does on an emulated endpoint: no server, no key, nothing leaves this machine
@@ -45,6 +47,7 @@ impl Command {
             Self::Run(args) => args.json,
             Self::Models(args) => args.json,
             Self::Providers(args) => args.json,
+            Self::Sessions(args) => matches!(args.command, SessionsCommand::List { json: true }),
             Self::Chat(_) | Self::Emulate(_) | Self::Demo => false,
         }
     }
@@ -109,6 +112,59 @@ pub(crate) struct ProvidersArgs {
     /// configuration folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct SessionsArgs {
+    #[command(subcommand)]
+    pub(crate) command: SessionsCommand,
+    /// The file that holds the conversations [env: LOOM_SESSIONS] [default: loom/sessions.db in $XDG_DATA_HOME, else in
+    /// ~/.local/share]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) store: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// List the conversations, the one that was changed last first
+    List {
+        /// Print a JSON list
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a conversation as Markdown
+    Show {
+        /// The conversation
+        id: String,
+    },
+    /// Print a conversation as JSON, as `import` and the libraries read it
+    Export {
+        /// The conversation
+        id: String,
+    },
+    /// Read a conversation, or a list of messages in OpenAI's form, and print its id
+    Import {
+        /// The JSON file; `-` reads stdin
+        file: PathBuf,
+        /// The id that it gets [default: its own]
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
+    /// Begin a conversation as a copy of another one, and print its id
+    Fork {
+        /// The conversation
+        id: String,
+        /// The id of the new one [default: one is made]
+        new: Option<String>,
+        /// How many messages it takes over [default: all]
+        #[arg(long, value_name = "NUMBER")]
+        at: Option<usize>,
+    },
+    /// Delete a conversation
+    Delete {
+        /// The conversation
+        id: String,
+    },
 }
 
 #[derive(Args)]

@@ -4,7 +4,7 @@
 use std::io;
 
 use anstyle::{AnsiColor, Style};
-use loom::{AgentError, ErrorKind, Explanation, LlmError};
+use loom::{AgentError, ErrorKind, Explanation, LlmError, SessionError};
 use serde_json::{Value, json};
 
 use crate::screen::{Screen, harmless};
@@ -36,6 +36,12 @@ impl From<AgentError> for Failure {
 impl From<LlmError> for Failure {
     fn from(error: LlmError) -> Self {
         Self::Run(error.into())
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        Self::usage(error.to_string())
     }
 }
 

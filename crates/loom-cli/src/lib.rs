@@ -1,4 +1,4 @@
-//! The command `loom`: `run`, `chat`, `models`, `providers`, `demo`.
+//! The command `loom`: `run`, `chat`, `models`, `providers`, `sessions`, `emulate`, `demo`.
 //!
 //! [`run_main`] is the whole program as a function, so that the Python package can offer the same command. It uses the
 //! process's stdin, stdout and stderr and its environment, makes a runtime of its own, and never ends the process.
@@ -12,7 +12,7 @@
 //! | `interrupt` | Ctrl-C |
 //! | `markdown` | text that streams, styled as Markdown |
 //! | `answer` | the events of a run → what is printed |
-//! | `run`, `chat`, `models`, `providers`, `emulate`, `demo` | one command each |
+//! | `run`, `chat`, `models`, `providers`, `sessions`, `emulate`, `demo` | one command each |
 
 mod answer;
 mod args;
@@ -27,6 +27,7 @@ mod models;
 mod providers;
 mod run;
 mod screen;
+mod sessions;
 
 use std::ffi::OsString;
 
@@ -76,6 +77,7 @@ fn dispatch(command: Command, screen: &Screen) -> Result<u8, Failure> {
         Command::Chat(args) => chat::chat(args, screen, &runtime),
         Command::Models(args) => models::models(args, screen, &runtime).map(|()| 0),
         Command::Providers(args) => providers::providers(&args, screen).map(|()| 0),
+        Command::Sessions(args) => sessions::sessions(args, screen).map(|()| 0),
         Command::Emulate(args) => emulate::emulate(args, screen, &runtime).map(|()| 0),
         Command::Demo => runtime.block_on(demo::demo(screen)).map(|()| 0),
     };

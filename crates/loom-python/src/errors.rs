@@ -1,6 +1,6 @@
 //! Rust's errors as the Python exceptions of `loom.errors`.
 
-use loom::{AgentError, LlmError};
+use loom::{AgentError, LlmError, SessionError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -39,6 +39,13 @@ pub(crate) fn llm_error(py: Python<'_>, error: LlmError) -> PyErr {
         Ok(exception) => PyErr::from_value(exception),
         Err(failure) => failure,
     }
+}
+
+/// A session that cannot be kept or read.
+pub(crate) fn session_error(py: Python<'_>, error: &SessionError) -> PyErr {
+    let build =
+        || py.import("loom.errors")?.getattr("SessionError")?.call1((error.to_string(), error.kind()));
+    build().map_or_else(|failure| failure, PyErr::from_value)
 }
 
 /// A failed run.

@@ -20,6 +20,7 @@ mod mcp;
 mod message;
 mod run;
 mod runtime;
+mod session;
 
 use std::ffi::OsString;
 
@@ -92,6 +93,7 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::Run>()?;
     module.add_class::<run::Request>()?;
     module.add_class::<run::Tools>()?;
+    module.add_class::<session::Session>()?;
     module.add_class::<mcp::McpServer>()?;
     module.add_class::<emulator::EmulatedServer>()?;
     module.add_function(wrap_pyfunction!(emulator::emulate, module)?)?;

@@ -1,6 +1,7 @@
 //! Agents: a model, tools, and the loop between them.
 
 mod builder;
+mod context;
 mod driver;
 pub(crate) mod error;
 mod event;
@@ -8,6 +9,7 @@ mod run;
 mod tool;
 
 pub use builder::{AgentBuilder, LlmSource, agent};
+pub use context::{CompactReason, Compacted, Context, ContextPolicy, Cut};
 pub use driver::{Agent, AgentStream, Conversation};
 pub use error::AgentError;
 pub use event::AgentEvent;

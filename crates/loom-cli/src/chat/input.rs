@@ -1,7 +1,7 @@
 //! Where the lines of a chat come from: an editor with history on a terminal that can have one, else stdin as it is.
 
 use std::io::{self, BufRead};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::screen::Screen;
+use crate::sessions::make_private_folder;
 
 const PROMPT: &str = "> ";
 /// How many lines the history keeps.
@@ -163,16 +164,6 @@ fn history_file() -> Option<PathBuf> {
         .or_else(|| folder("LOCALAPPDATA"))
         .or_else(|| folder("HOME").map(|home| home.join(".local").join("state")))?;
     Some(state.join("loom").join("history"))
-}
-
-/// Makes the folder of a file, for the user alone. The editor gives the same rights to the file.
-fn make_private_folder(file: &Path) -> io::Result<()> {
-    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 /// A backslash at the end of a line goes on in the next.

@@ -5,9 +5,10 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use loom::{Message, Role};
+use loom::Message;
 
 use crate::failure::Failure;
+use crate::sessions::markdown;
 
 /// Writes the conversation. A file that is there already is replaced only if it is in `own`, where the new one is
 /// noted: a slip of the keyboard must not cost a file.
@@ -38,14 +39,6 @@ pub(crate) fn save(
     })?;
     own.insert(path.clone());
     Ok(path)
-}
-
-fn markdown(conversation: &[Message]) -> String {
-    let turns = conversation.iter().map(|message| {
-        let speaker = if message.role == Role::User { "You" } else { "Assistant" };
-        format!("**{speaker}:**\n\n{}\n", message.text().trim_end())
-    });
-    turns.collect::<Vec<_>>().join("\n")
 }
 
 /// `~/x`, which no shell has expanded here.

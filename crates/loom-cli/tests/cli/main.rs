@@ -21,3 +21,5 @@ mod place;
 mod run;
 #[cfg(test)]
 mod sandbox;
+#[cfg(test)]
+mod sessions;
