@@ -34,6 +34,8 @@ struct CallUnderWay {
     extra: Map<String, Value>,
     /// It stood in the text and did not end.
     cut: bool,
+    /// It stood in the text, and its arguments were not quite JSON.
+    repaired: bool,
 }
 
 impl Calls {
@@ -77,8 +79,9 @@ impl Calls {
                     && same(&other.arguments).is_some_and(|value| Some(value) == same(&call.arguments))
             });
             if !known {
-                let WrittenCall { id, name, arguments, cut } = call;
-                self.calls.push(CallUnderWay { id, name, arguments, cut, ..CallUnderWay::default() });
+                let WrittenCall { id, name, arguments, cut, repaired } = call;
+                let call = CallUnderWay { id, name, arguments, cut, repaired, ..CallUnderWay::default() };
+                self.calls.push(call);
             }
         }
     }
@@ -183,7 +186,7 @@ impl Calls {
                     (call.arguments, Some(why.to_owned()))
                 }
                 Ok((text, rule)) => {
-                    if let Some(rule) = rule {
+                    if let Some(rule) = rule.or(call.repaired.then_some(Rule::ArgumentsRepaired)) {
                         ledger.note(rule, call.name.as_str());
                     }
                     (text, None)

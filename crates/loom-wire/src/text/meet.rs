@@ -27,6 +27,18 @@ pub(crate) fn meet(text: &str, tag: &str) -> Meet {
     }
 }
 
+/// Holds several tags against the start of `text`: the best of how they meet.
+pub(crate) fn any(text: &str, tags: &[&str]) -> Meet {
+    let meets = || tags.iter().map(|tag| meet(text, tag));
+    if meets().any(|meet| meet == Meet::Whole) {
+        Meet::Whole
+    } else if meets().any(|meet| meet == Meet::Part) {
+        Meet::Part
+    } else {
+        Meet::Not
+    }
+}
+
 /// The first place in `text` where one of `tags` begins, with the tag if it is there whole, or `None` in its place if
 /// the text ends within it. `tags` are tried in their order.
 pub(crate) fn find<'t>(

@@ -7,13 +7,17 @@
 //! |---|---|
 //! | `think` | thinking between tags |
 //! | `unopened` | thinking whose opening tag is missing, in a whole text |
+//! | `nested` | thinking between tags within tags |
+//! | `channels` | the messages of gpt-oss |
 //! | `calls` | tool calls written as text, and the dialects they are written in |
 //! | `code` | whether a place in the text lies in code, where a tag is only mentioned |
 //! | `meet` | a tag against the start of a text that may go on |
 
 pub(crate) mod calls;
+mod channels;
 mod code;
 mod meet;
+mod nested;
 pub(crate) mod think;
 mod unopened;
 
@@ -81,9 +85,14 @@ impl TextReader {
             // The common case: the answer is under way and did not begin with a tag.
             return answer(text, &mut self.calls, out);
         }
-        if whole && let Some((thinking, said)) = unopened::split_unopened(&text) {
-            ledger.note(Rule::ReasoningInText, "the opening tag is missing");
-            self.begins_thinking = Some(true);
+        let unopened = || {
+            let split = unopened::split_unopened(&text)?;
+            Some((split, "the opening tag is missing"))
+        };
+        let nested = || Some((nested::split_nested(&text)?, "tags within tags"));
+        if whole && let Some(((thinking, said), why)) = nested().or_else(unopened) {
+            ledger.note(Rule::ReasoningInText, why);
+            self.begins_thinking = nested().is_none().then_some(true);
             if !thinking.is_empty() {
                 out.push(Event::ReasoningDelta { content: thinking.to_owned() });
             }

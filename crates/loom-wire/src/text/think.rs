@@ -8,7 +8,9 @@
 
 use std::borrow::Cow;
 
+use crate::text::channels::{self, Channels};
 use crate::text::meet::{self, Meet, meet};
+use crate::text::nested::Owed;
 use crate::text::unopened::UNOPENED;
 
 /// A pair of tags.
@@ -42,11 +44,6 @@ pub(super) const TAGS: &[Tag] = &[
     Tag { open: "<|START_THINKING|>", close: "<|END_THINKING|>" },
     // Sky-T1, OpenThinker.
     Tag { open: "<|begin_of_thought|>", close: "<|end_of_thought|>" },
-    // gpt-oss without a parser for its channels.
-    Tag {
-        open: "<|channel|>analysis<|message|>",
-        close: "<|end|><|start|>assistant<|channel|>final<|message|>",
-    },
 ];
 
 /// What the filter makes of the text.
@@ -72,6 +69,9 @@ pub(crate) struct ThinkFilter {
     begins_thinking: bool,
     /// Thinking that no tag has opened, kept until one has closed it.
     unannounced: String,
+    /// Closing tags that are still to come.
+    owed: Owed,
+    channels: Channels,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,6 +83,10 @@ enum State {
     Thinking { until: Option<&'static Tag>, blank: bool },
     /// Behind a closing tag: blanks are dropped.
     Behind,
+    /// In the answer, where a closing tag may still come.
+    Owing,
+    /// The text consists of messages in channels.
+    Channels,
     /// The answer is under way.
     Over,
 }
@@ -105,7 +109,7 @@ impl ThinkFilter {
 
     /// How many bytes are held back.
     pub(crate) fn held(&self) -> usize {
-        self.blanks.len() + self.part.len() + self.unannounced.len()
+        self.blanks.len() + self.part.len() + self.unannounced.len() + self.channels.held()
     }
 
     /// Adds text.
@@ -120,6 +124,14 @@ impl ThinkFilter {
         while !rest.is_empty() {
             let used = match self.state {
                 State::Over => return give(Piece::Answer(rest)),
+                State::Channels => return self.channels.push(&rest, give),
+                State::Owing => match self.owed.answer(&rest, false, &mut give) {
+                    Some(used) => {
+                        self.state = if self.owed.is_some() { State::Owing } else { State::Over };
+                        used
+                    }
+                    None => return self.part.push_str(&rest),
+                },
                 State::Start => self.start(&rest, &mut give),
                 State::Thinking { until, blank } => self.thinking(&rest, until, blank, &mut give),
                 State::Behind => {
@@ -132,7 +144,7 @@ impl ThinkFilter {
             };
             match used {
                 // The same text once more, in another state.
-                0 if self.is_over() && !self.blanks.is_empty() => {
+                0 if !self.blanks.is_empty() && matches!(self.state, State::Over | State::Owing) => {
                     rest = Cow::Owned(std::mem::take(&mut self.blanks) + &rest);
                 }
                 0 => {}
@@ -159,12 +171,22 @@ impl ThinkFilter {
                 (_, Meet::Whole) => {
                     give(Piece::Tag(tag.close));
                     self.blanks.clear();
+                    self.owed.close();
                     self.begins_thinking = false;
                     self.state = State::Behind;
                     return blanks + tag.close.len();
                 }
                 (a, b) => part |= a == Meet::Part || b == Meet::Part,
             }
+        }
+        match channels::begins(begun) {
+            Meet::Whole => {
+                give(Piece::Tag("<|channel|>"));
+                self.blanks.clear();
+                self.state = State::Channels;
+                return blanks;
+            }
+            meet => part |= meet == Meet::Part,
         }
         if part || begun.is_empty() {
             self.blanks.push_str(text.get(..blanks).unwrap_or_default());
@@ -176,7 +198,7 @@ impl ThinkFilter {
             self.blanks.clear();
             return blanks;
         }
-        self.state = State::Over;
+        self.state = if self.owed.is_some() { State::Owing } else { State::Over };
         0
     }
 
@@ -189,10 +211,15 @@ impl ThinkFilter {
         give: &mut impl FnMut(Piece<'a>),
     ) -> usize {
         let found = match until {
-            Some(tag) => meet::find(text, std::iter::once(tag.close)),
+            Some(tag) => meet::find(text, [tag.close, tag.open].into_iter()),
             None => meet::find(text, UNOPENED.iter().copied()),
         };
-        let end = found.map_or(text.len(), |(at, _)| at);
+        let reopened = until.filter(|tag| found.is_some_and(|(_, found)| found == Some(tag.open)));
+        let end = match found {
+            Some((at, Some(open))) if reopened.is_some() => at + open.len(),
+            Some((at, _)) => at,
+            None => text.len(),
+        };
         let thought = text.get(..end).unwrap_or_default();
         let thought = if blank { thought.trim_start() } else { thought };
         let said = thought.trim_end();
@@ -204,6 +231,10 @@ impl ThinkFilter {
             }
             give(Piece::Thinking(content));
             self.state = State::Thinking { until, blank: false };
+        }
+        if let Some(tag) = reopened {
+            self.owed.open(tag);
+            return end;
         }
         match found {
             Some((at, Some(close))) => {
@@ -232,6 +263,13 @@ impl ThinkFilter {
         let part = std::mem::take(&mut self.part);
         match state {
             State::Over | State::Behind => {}
+            State::Channels => self.channels.end(give),
+            State::Owing => {
+                let mut rest = part.as_str();
+                while let Some(used) = self.owed.answer(rest, true, &mut give).filter(|used| *used > 0) {
+                    rest = rest.get(used..).unwrap_or_default();
+                }
+            }
             State::Start => {
                 held.push_str(&part);
                 if !held.is_empty() {
@@ -315,6 +353,15 @@ mod tests {
                 "hm",
                 "Hi",
             ),
+            // Tags within tags.
+            ("<think>a<think>b</think>c</think>Hi", "a<think>b", "cHi"),
+            ("<think><think>a</think>\n</think>\nHi </think>", "<think>a", "Hi </think>"),
+            (
+                "<think>a <think> b</think>Close `</think>`. The </think> tag",
+                "a <think> b",
+                "Close `</think>`. The </think> tag",
+            ),
+            ("<think>a<think>b</think>c </think>  ", "a<think>b", "c   "),
         ] {
             assert_eq!(
                 filtered(text, false, false),

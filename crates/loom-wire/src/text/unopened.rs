@@ -27,7 +27,7 @@ pub(crate) fn split_unopened(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether a tag between these two stands in a sentence that speaks of it.
-fn is_mention(before: &str, after: &str) -> bool {
+pub(super) fn is_mention(before: &str, after: &str) -> bool {
     let quoted = |c: char| matches!(c, '"' | '\'' | '`' | '(' | '“' | '‘' | '「' | '《' | '«');
     if before.ends_with(quoted) && !after.starts_with('\n') {
         return true;

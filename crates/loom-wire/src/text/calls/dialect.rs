@@ -12,26 +12,30 @@ pub enum Dialect {
     Hermes,
     /// `<tool_call><function=f><parameter=a>…`: Qwen-coder, Seed-OSS, Nemotron, Step.
     QwenCoder,
-    /// `<tool_call>f<arg_key>a</arg_key><arg_value>…`: GLM from 4.5.
+    /// `<tool_call>f<arg_key>a</arg_key><arg_value>…`: GLM from 4.5, Hunyuan 3, and Solar in tokens of its own.
     Glm,
     /// `[TOOL_CALLS][{…}]`, `[TOOL_CALLS]f{…}`.
     Mistral,
-    /// `<|python_tag|>{"name": …, "parameters": …}`.
+    /// `<|python_tag|>{"name": …, "parameters": …}`, `<|python_start|>[f(a=1)]<|python_end|>`.
     Llama,
     /// A JSON object or list, or a Python call, that is the whole answer: small Llama, Qwen and xLAM models.
     Bare,
     /// `<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>…`.
     Kimi,
-    /// `<｜tool▁call▁begin｜>…<｜tool▁sep｜>…`.
+    /// `<｜tool▁call▁begin｜>…<｜tool▁sep｜>…`: DeepSeek to V3.1, Step 3.
     DeepSeek,
     /// `<invoke name="f"><parameter name="a">…`: MiniMax, DeepSeek from V3.2, Claude-like models.
     Invoke,
     /// `[TOOL_REQUEST]{…}[END_TOOL_REQUEST]`: LM Studio's own.
     LmStudio,
-    /// JSON between other marks: Hunyuan, Jamba, Phi-4-mini, Granite, Command, InternLM.
+    /// JSON between other marks: Hunyuan, Jamba, Phi-4-mini, Granite, Command, InternLM, LongCat, Nemotron, Apertus.
     Marked,
-    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`: LFM2.
+    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`: LFM2, OLMo 3.
     Python,
+    /// `<|channel|>commentary to=functions.f <|constrain|>json<|message|>{…}<|call|>`: gpt-oss.
+    Harmony,
+    /// `<|tool_call>call:f{a:1}<tool_call|>`: Gemma 4, FunctionGemma.
+    Gemma,
 }
 
 impl Dialect {
@@ -50,6 +54,8 @@ impl Dialect {
             Self::LmStudio => "lm-studio",
             Self::Marked => "marked",
             Self::Python => "python",
+            Self::Harmony => "harmony",
+            Self::Gemma => "gemma",
         }
     }
 }
@@ -69,8 +75,18 @@ pub(super) enum Body {
     Mistral,
     /// `<function=…>`, whose beginning is the mark itself.
     Function,
-    /// `<invoke …>` elements, whose tags have this prefix.
+    /// Objects whose one key is the name, and its value the arguments.
+    Named,
+    /// `<tool_call>` elements within another, or JSON.
+    Section,
+    /// `<invoke …>` elements, whose tags have this prefix; JSON or Python in their place.
     Invoke(&'static str),
+    /// Names of parameters and their values, between tags of their own.
+    Pairs(&'static tagged::Pairs),
+    /// A recipient, and a message that is JSON.
+    Harmony,
+    /// Name and object, its strings between these tokens.
+    Gemma(&'static str),
     /// Special tokens around name and arguments.
     Tokens(&'static tokens::Form),
     /// Calls as Python writes them, or JSON.
@@ -104,8 +120,12 @@ pub(super) static MARKS: &[Row] = &[
     row(Dialect::Hermes, "<tool_call>", &["</tool_call>"], Body::Tagged),
     row(Dialect::QwenCoder, "<seed:tool_call>", &["</seed:tool_call>"], Body::Tagged),
     row(Dialect::QwenCoder, "<function=", &["</function>"], Body::Function),
+    // MiniCPM.
+    row(Dialect::QwenCoder, "<function name=", &["</function>"], Body::Function),
+    row(Dialect::Glm, "<|tool_call:start|>", &["<|tool_call:end|>"], Body::Pairs(&tagged::SOLAR)),
     row(Dialect::Mistral, "[TOOL_CALLS]", &[], Body::Mistral),
     row(Dialect::Llama, "<|python_tag|>", &[], Body::PythonOrJson),
+    row(Dialect::Llama, "<|python_start|>", &["<|python_end|>"], Body::PythonOrJson),
     row(
         Dialect::Kimi,
         "<|tool_calls_section_begin|>",
@@ -125,19 +145,53 @@ pub(super) static MARKS: &[Row] = &[
         &["<｜tool▁call▁end｜>"],
         Body::Tokens(&tokens::DEEPSEEK),
     ),
+    // The same tokens as texts have them that went through a tokenizer's clean-up, and Step 3's.
+    row(
+        Dialect::DeepSeek,
+        "<｜tool_calls_begin｜>",
+        &["<｜tool_calls_end｜>"],
+        Body::Tokens(&tokens::DEEPSEEK_ASCII),
+    ),
+    row(
+        Dialect::DeepSeek,
+        "<｜tool_call_begin｜>",
+        &["<｜tool_call_end｜>"],
+        Body::Tokens(&tokens::DEEPSEEK_ASCII),
+    ),
+    // DeepSeek V3.2, V4, V4.1.
     row(
         Dialect::Invoke,
         "<｜DSML｜function_calls>",
         &["</｜DSML｜function_calls>"],
         Body::Invoke("｜DSML｜"),
     ),
+    row(Dialect::Invoke, "<｜DSML｜tool_calls>", &["</｜DSML｜tool_calls>"], Body::Invoke("｜DSML｜")),
+    row(Dialect::Invoke, "<｜DSML｜ calls>", &["</｜DSML｜ calls>"], Body::Invoke("｜DSML｜ ")),
     row(Dialect::Invoke, "<minimax:tool_call>", &["</minimax:tool_call>"], Body::Invoke("")),
     row(Dialect::Invoke, "<function_calls>", &["</function_calls>"], Body::Invoke("")),
     row(Dialect::LmStudio, "[TOOL_REQUEST]", &["[END_TOOL_REQUEST]"], Body::Json),
-    row(Dialect::Marked, "<tool_calls>", &["</tool_calls>"], Body::Json),
+    row(Dialect::Invoke, "<dots_function_call>", &["</dots_function_call>"], Body::Invoke("")),
+    row(Dialect::Marked, "<tool_calls>", &["</tool_calls>"], Body::Section),
+    row(Dialect::Marked, "<function_call>", &[], Body::Json),
+    row(Dialect::Marked, "<longcat_tool_call>", &["</longcat_tool_call>"], Body::Json),
+    row(Dialect::Marked, "<TOOLCALL>", &["</TOOLCALL>"], Body::Json),
+    row(Dialect::Marked, "<tools>", &["</tools>"], Body::Json),
+    row(Dialect::Marked, "<|function_call|>", &[], Body::Json),
+    row(Dialect::Marked, "<|tools_prefix|>", &["<|tools_suffix|>"], Body::Named),
     row(Dialect::Marked, "<|tool_call|>", &[], Body::Json),
     row(Dialect::Marked, "<|START_ACTION|>", &["<|END_ACTION|>"], Body::Json),
     row(Dialect::Marked, "<|action_start|><|plugin|>", &["<|action_end|>"], Body::Json),
+    row(Dialect::Marked, "<|action_start|> <|plugin|>", &["<|action_end|>"], Body::Json),
+    row(Dialect::Harmony, "<|channel|>commentary to=", &[], Body::Harmony),
+    row(Dialect::Harmony, "<|channel|>analysis to=", &[], Body::Harmony),
+    row(Dialect::Harmony, "<|start|>assistant<|channel|>commentary to=", &[], Body::Harmony),
+    row(Dialect::Harmony, "<|start|>assistant<|channel|>analysis to=", &[], Body::Harmony),
+    row(Dialect::Harmony, "<|start|>assistant to=", &[], Body::Harmony),
+    // Behind a text whose header the server has taken.
+    row(Dialect::Harmony, "<|end|><|start|>assistant<|channel|>commentary to=", &[], Body::Harmony),
+    row(Dialect::Harmony, "<|end|><|start|>assistant to=", &[], Body::Harmony),
+    row(Dialect::Gemma, "<|tool_call>call:", &["<tool_call|>"], Body::Gemma("<|\"|>")),
+    row(Dialect::Gemma, "<start_function_call>call:", &["<end_function_call>"], Body::Gemma("<escape>")),
     row(Dialect::Python, "<|tool_call_start|>", &["<|tool_call_end|>"], Body::PythonOrJson),
 ];
 
@@ -152,7 +206,15 @@ pub(super) static BARE: &[Row] = &[
 /// What may be left behind a call and says nothing.
 pub(super) const LEFT_BEHIND: &[&str] = &[
     "</tool_call>",
+    "</function_call>",
     "<|/tool_call|>",
+    "<|eom|>",
+    "<|eot|>",
+    "<|end|>",
+    "<|return|>",
+    "<end_of_turn>",
+    "<start_function_response>",
+    "<turn|>",
     "<|eom_id|>",
     "<|eot_id|>",
     "<|im_end|>",
@@ -169,7 +231,7 @@ impl Row {
         match self.body {
             Body::Tagged => json::head(behind, true, offer)
                 .or(|| tagged::head(behind, "", offer))
-                .or(|| tagged::glm_head(behind, offer)),
+                .or(|| tagged::pairs_head(behind, &tagged::GLM, offer)),
             Body::Json => json::head(behind, true, offer),
             Body::BareJson => json::head(text, false, offer),
             Body::FencedJson => match behind.split_once('\n') {
@@ -183,7 +245,14 @@ impl Row {
                 json::head(behind, true, offer).or(|| offer.head(behind.trim_start(), &['{', '[', ' ', '\n']))
             }
             Body::Function => tagged::head(text, "", offer),
-            Body::Invoke(prefix) => tagged::head(behind, prefix, offer),
+            Body::Invoke(prefix) => tagged::head(behind, prefix, offer)
+                .or(|| json::head(behind, true, offer))
+                .or(|| python::head(behind, offer)),
+            Body::Named => json::named_head(behind, offer),
+            Body::Section => json::head(behind, true, offer).or(|| tagged::section_head(behind, offer)),
+            Body::Pairs(pairs) => tagged::pairs_head(behind, pairs, offer),
+            Body::Harmony => offer.head(behind.trim_start(), &['<', ' ', '\n']),
+            Body::Gemma(_) => offer.head(behind, &['{']),
             Body::Tokens(form) => tokens::head(text, form, offer),
             Body::PythonOrJson => json::head(behind, true, offer).or(|| python::head(behind, offer)),
             Body::BarePython => {
@@ -205,7 +274,7 @@ impl Row {
                 } else if inner.starts_with('<') {
                     tagged::calls(inner, "", closed, offer)
                 } else {
-                    tagged::glm_calls(inner, closed, offer)
+                    tagged::pairs_calls(inner, &tagged::GLM, closed, offer)
                 }
             }
             Body::Json => json::calls(behind, closed, true, offer),
@@ -216,7 +285,18 @@ impl Row {
             }
             Body::Mistral => json::mistral(behind, closed, offer),
             Body::Function => tagged::calls(text, "", closed, offer),
-            Body::Invoke(prefix) => tagged::calls(behind, prefix, closed, offer),
+            Body::Invoke(prefix) if behind.trim_start().starts_with('<') => {
+                tagged::calls(behind, prefix, closed, offer)
+            }
+            Body::Invoke(_) => python_or_json(behind, closed, true, offer),
+            Body::Named => json::named_calls(behind, closed, offer),
+            Body::Section if behind.trim_start().starts_with('<') => {
+                tagged::section_calls(behind, closed, offer)
+            }
+            Body::Section => json::calls(behind, closed, true, offer),
+            Body::Pairs(pairs) => tagged::pairs_calls(behind, pairs, closed, offer),
+            Body::Harmony => json::harmony(behind, offer),
+            Body::Gemma(quote) => json::gemma(behind, quote, closed, offer),
             Body::Tokens(form) => tokens::calls(text, form, offer),
             Body::PythonOrJson => python_or_json(behind, closed, true, offer),
             Body::BarePython => {
@@ -238,7 +318,7 @@ impl Row {
     /// Whether only an object ends the call: of `f[ARGS]{…}` the brackets do not count.
     pub(super) fn ends_with_object(&self, text: &str) -> bool {
         let behind = text.get(self.open.len()..).unwrap_or_default();
-        matches!(self.body, Body::Mistral) && !behind.trim_start().starts_with('[')
+        matches!(self.body, Body::Mistral | Body::Harmony) && !behind.trim_start().starts_with('[')
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn calls(
         let (fields, end) = loose::object(rest);
         match end {
             Ok(end) => {
-                calls.push(one(fields, marked, offer)?);
+                calls.push(one(fields, rest.get(..end).unwrap_or_default(), marked, offer)?);
                 rest = rest.get(end..).unwrap_or_default();
             }
             Err(fault) => {
@@ -101,20 +101,108 @@ pub(super) fn mistral(text: &str, closed: bool, offer: &Offer) -> Result<Vec<Wri
     let name = head.split('[').next().unwrap_or_default();
     let name = offer.name(name).ok_or(Unread::Text)?;
     let id = head.split_once("[CALL_ID]").and_then(|(_, rest)| rest.split('[').next()).unwrap_or_default();
-    let value = loose::value(object);
-    Ok(vec![WrittenCall {
-        id: id.trim().to_owned(),
-        name: name.to_owned(),
-        cut: value.is_err(),
-        arguments: match value {
-            Ok(value) => value.json,
-            Err(_) => object.trim().to_owned(),
-        },
-    }])
+    Ok(vec![WrittenCall { id: id.trim().to_owned(), ..from_object(name, object) }])
 }
 
-/// A call from the fields of its object.
-fn one(fields: Vec<(String, String)>, marked: bool, offer: &Offer) -> Result<WrittenCall, Unread> {
+/// Whether a text begins a list of objects whose only key is an offered name (Apertus).
+pub(super) fn named_head(text: &str, offer: &Offer) -> Head {
+    let text = text.trim_start();
+    let text = text.strip_prefix('[').unwrap_or(text).trim_start();
+    match text.strip_prefix('{').map(str::trim_start) {
+        Some("") => Head::More,
+        Some(key) => key.strip_prefix('"').map_or(Head::Not, |name| offer.head(name, &['"'])),
+        None if text.is_empty() => Head::More,
+        None => Head::Not,
+    }
+}
+
+/// The calls of such a list.
+pub(super) fn named_calls(text: &str, closed: bool, offer: &Offer) -> Result<Vec<WrittenCall>, Unread> {
+    let mut calls = Vec::new();
+    let mut rest = text.trim_start();
+    rest = rest.strip_prefix('[').unwrap_or(rest);
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+        if !rest.starts_with('{') {
+            break;
+        }
+        let (fields, end) = loose::object(rest);
+        if end == Err(Fault::Cut) && closed && in_string(rest) {
+            return Err(Unread::Open);
+        }
+        let cut = end.is_err();
+        for (key, json) in fields {
+            let name = offer.name(&key).ok_or(Unread::Text)?;
+            let repaired = !rest.contains(&json);
+            calls.push(WrittenCall { repaired, ..WrittenCall::new(name, json, cut) });
+        }
+        match end {
+            Ok(end) => rest = rest.get(end..).unwrap_or_default(),
+            Err(_) if calls.is_empty() => return Err(Unread::Text),
+            Err(_) => return Ok(calls),
+        }
+    }
+    if calls.is_empty() { Err(Unread::Text) } else { Ok(calls) }
+}
+
+/// `functions.f <|constrain|>json<|message|>{…}`: what follows `to=`.
+pub(super) fn harmony(text: &str, offer: &Offer) -> Result<Vec<WrittenCall>, Unread> {
+    const MESSAGE: &str = "<|message|>";
+    let text = text.trim_start();
+    let end = text.find(|c: char| c.is_whitespace() || c == '<').unwrap_or(text.len());
+    let name = text.get(..end).and_then(|name| offer.name(name)).ok_or(Unread::Text)?;
+    let (header, arguments) = text.split_once(MESSAGE).unwrap_or((text, ""));
+    if header.contains(['{', '[']) {
+        return Err(Unread::Text);
+    }
+    Ok(vec![from_object(name, arguments)])
+}
+
+/// `f{a:<|"|>x<|"|>,b:1}`, with `quote` around each string.
+pub(super) fn gemma(
+    text: &str,
+    quote: &str,
+    closed: bool,
+    offer: &Offer,
+) -> Result<Vec<WrittenCall>, Unread> {
+    let at = text.find('{').unwrap_or(text.len());
+    let (name, object) = text.split_at(at);
+    let name = offer.name(name).ok_or(Unread::Text)?;
+    let mut json = String::new();
+    let mut pieces = 0;
+    for (number, piece) in object.split(quote).enumerate() {
+        pieces = number + 1;
+        match number % 2 {
+            0 => json.push_str(piece),
+            _ => json.push_str(&serde_json::Value::from(piece).to_string()),
+        }
+    }
+    if closed && pieces % 2 == 0 {
+        return Err(Unread::Open);
+    }
+    let call = from_object(name, &json);
+    // The form is no JSON: that it becomes some is no repair.
+    Ok(vec![WrittenCall { cut: call.cut && !closed, repaired: false, ..call }])
+}
+
+/// A call whose arguments are the object that a text begins with.
+fn from_object(name: &str, text: &str) -> WrittenCall {
+    match loose::value(text) {
+        Ok(value) => {
+            let repaired = !text.contains(&value.json);
+            WrittenCall { repaired, ..WrittenCall::new(name, value.json.trim().to_owned(), false) }
+        }
+        Err(_) => WrittenCall::new(name, text.trim().to_owned(), true),
+    }
+}
+
+/// A call from the fields of its object, which is this text.
+fn one(
+    fields: Vec<(String, String)>,
+    text: &str,
+    marked: bool,
+    offer: &Offer,
+) -> Result<WrittenCall, Unread> {
     let parts = Parts::of(fields);
     let name = parts.name.as_deref().and_then(|name| offer.name(name)).ok_or(Unread::Text)?;
     let arguments = match parts.arguments {
@@ -126,7 +214,9 @@ fn one(fields: Vec<(String, String)>, marked: bool, offer: &Offer) -> Result<Wri
     if !marked && (parts.has_more || !arguments.starts_with(['{', '"'])) {
         return Err(Unread::Text);
     }
-    Ok(WrittenCall { id: parts.id, name: name.to_owned(), arguments, cut: false })
+    // What is JSON comes out as it went in.
+    let repaired = !text.contains(&arguments);
+    Ok(WrittenCall { id: parts.id, repaired, ..WrittenCall::new(name, arguments, false) })
 }
 
 /// A call whose object has a fault behind these fields. Its arguments are good if they are whole: then only what would
@@ -157,7 +247,8 @@ fn broken(
             raw.trim_start().strip_prefix(':').unwrap_or(raw).trim().to_owned()
         }
     };
-    Ok(WrittenCall { id: parts.id, name: name.to_owned(), arguments, cut: !closed })
+    let repaired = !text.contains(&arguments);
+    Ok(WrittenCall { id: parts.id, repaired, ..WrittenCall::new(name, arguments, !closed) })
 }
 
 /// Whether a text that is cut off ends within a string: a mark there is part of the string.

@@ -45,6 +45,14 @@ pub(crate) struct WrittenCall {
     pub(crate) arguments: String,
     /// The call does not end.
     pub(crate) cut: bool,
+    /// The arguments were not quite JSON.
+    pub(crate) repaired: bool,
+}
+
+impl WrittenCall {
+    fn new(name: &str, arguments: String, cut: bool) -> Self {
+        Self { id: String::new(), name: name.to_owned(), arguments, cut, repaired: false }
+    }
 }
 
 /// What the beginning of a text says about whether it is a call.
@@ -263,7 +271,7 @@ impl CallFilter {
                 }
             }
             Place::Behind(row) => {
-                match after_call(text) {
+                match meet::any(text, LEFT_BEHIND) {
                     Meet::Whole => {
                         let used = LEFT_BEHIND.iter().find(|left| meet(text, left) == Meet::Whole)?.len();
                         self.taken.push_str(&std::mem::take(&mut self.blanks));
@@ -343,18 +351,6 @@ impl CallFilter {
             self.code.advance(&content);
             out.push(Event::ContentDelta { content });
         }
-    }
-}
-
-/// Whether what stands behind a call is one of the tokens that say nothing.
-fn after_call(text: &str) -> Meet {
-    let meets = || LEFT_BEHIND.iter().map(|left| meet(text, left));
-    if meets().any(|meet| meet == Meet::Whole) {
-        Meet::Whole
-    } else if meets().any(|meet| meet == Meet::Part) {
-        Meet::Part
-    } else {
-        Meet::Not
     }
 }
 

@@ -24,8 +24,7 @@ pub(super) fn calls(text: &str, offer: &Offer) -> Result<Vec<WrittenCall>, Unrea
         let Some((name, inner)) = rest.split_once('(') else { break };
         let name = name.trim();
         let name = offer.name(name.strip_suffix(".call").unwrap_or(name)).ok_or(Unread::Text)?;
-        let mut call =
-            WrittenCall { id: String::new(), name: name.to_owned(), arguments: String::new(), cut: true };
+        let mut call = WrittenCall::new(name, String::new(), true);
         let mut fields = Fields::default();
         let mut inner = inner.trim_start();
         while !inner.starts_with(')') {

@@ -1,8 +1,8 @@
-//! Calls as tags: `<function=f><parameter=a>…`, `<invoke name="f"><parameter name="a">…`, and GLM's keys and values.
+//! Calls as tags: `<function=f><parameter=a>…`, `<invoke name="f"><parameter name="a">…`, and keys and values (GLM).
 //!
 //! Values stand there without quotes; what they are is told by the tool's schema.
 
-use crate::text::calls::{Head, Offer, Unread, WrittenCall};
+use crate::text::calls::{Head, Offer, Unread, WrittenCall, json};
 use crate::text::meet::{Meet, meet};
 
 /// The tags that hold a call, and how its name follows.
@@ -55,7 +55,7 @@ fn opening<'t>(text: &'t str, prefix: &str) -> Option<(&'t str, &'t str)> {
 
 fn one<'t>(name: &str, inner: &'t str, prefix: &str, closed: bool, offer: &Offer) -> (WrittenCall, &'t str) {
     let ends = [format!("</{prefix}function>"), format!("</{prefix}invoke>")];
-    let written = |arguments, cut| WrittenCall { id: String::new(), name: name.to_owned(), arguments, cut };
+    let written = |arguments, cut| WrittenCall::new(name, arguments, cut);
     // Llama's custom form holds JSON.
     if inner.trim_start().starts_with('{') {
         let end = ends.iter().filter_map(|end| inner.find(end.as_str())).min();
@@ -64,8 +64,10 @@ fn one<'t>(name: &str, inner: &'t str, prefix: &str, closed: bool, offer: &Offer
     }
     let mut fields = Fields::default();
     let mut rest = inner.trim_start();
-    let open = format!("<{prefix}parameter");
-    let close = format!("</{prefix}parameter>");
+    // MiniCPM's is shorter.
+    let word = if rest.starts_with("<param ") { "param" } else { "parameter" };
+    let open = format!("<{prefix}{word}");
+    let close = format!("</{prefix}{word}>");
     while let Some(tag) = rest.strip_prefix(open.as_str()) {
         let Some((attributes, behind)) = tag.split_once('>') else {
             return (written(fields.json(), true), "");
@@ -77,6 +79,7 @@ fn one<'t>(name: &str, inner: &'t str, prefix: &str, closed: bool, offer: &Offer
         };
         let json = match is_text {
             Some(true) => serde_json::Value::from(value).to_string(),
+            None if let Some(verbatim) = verbatim(value) => offer.typed(name, key, verbatim),
             Some(false) | None => offer.typed(name, key, value),
         };
         fields.add(key, &json);
@@ -131,21 +134,56 @@ fn value_of<'t>(text: &'t str, close: &str, followers: &[&str]) -> Option<(&'t s
     Some((value, after))
 }
 
-const GLM_KEY: (&str, &str) = ("<arg_key>", "</arg_key>");
-const GLM_VALUE: (&str, &str) = ("<arg_value>", "</arg_value>");
+/// What XML's mark for verbatim text holds.
+fn verbatim(value: &str) -> Option<&str> {
+    value.trim().strip_prefix("<![CDATA[")?.strip_suffix("]]>")
+}
 
-/// Whether a text begins with an offered name, as GLM writes it.
-pub(super) fn glm_head(text: &str, offer: &Offer) -> Head {
+/// The tags around the names of parameters and their values.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    /// May stand behind the tool's name.
+    separator: &'static str,
+    key: &'static str,
+    /// Between name and value, blanks apart.
+    between: &'static [&'static str],
+    /// Behind the value.
+    end: &'static str,
+    /// Behind all.
+    close: &'static str,
+}
+
+/// `f<arg_key>a</arg_key><arg_value>1</arg_value>`; Hunyuan 3 has a separator behind the name.
+pub(super) const GLM: Pairs = Pairs {
+    separator: "<tool_sep>",
+    key: "<arg_key>",
+    between: &["</arg_key>", "<arg_value>"],
+    end: "</arg_value>",
+    close: "</tool_call>",
+};
+
+/// `f`, then `<|tool_arg:start|>a<|tool_arg:value|>1<|tool_arg:end|>`.
+pub(super) const SOLAR: Pairs = Pairs {
+    separator: "",
+    key: "<|tool_arg:start|>",
+    between: &["<|tool_arg:value|>"],
+    end: "<|tool_arg:end|>",
+    close: "<|tool_call:end|>",
+};
+
+/// Whether a text begins with an offered name and such pairs.
+pub(super) fn pairs_head(text: &str, pairs: &Pairs, offer: &Offer) -> Head {
     let text = text.trim_start();
     match offer.head(text, &['\n', '\r', '<', ' ']) {
-        // A name is a word that texts use, too: what follows it must be GLM's.
+        // A name is a word that texts use, too: what follows it must be the form's.
         Head::Yes => {
             let rest = text.trim_start_matches(|c: char| !c.is_whitespace() && c != '<').trim_start();
-            let follows = [GLM_KEY.0, "</tool_call>"].map(|tag| meet(rest, tag));
-            if rest.is_empty() || follows.contains(&Meet::Part) {
-                Head::More
-            } else if follows.contains(&Meet::Whole) {
+            let follows = [pairs.separator, pairs.key, pairs.close];
+            let follows = || follows.iter().filter(|tag| !tag.is_empty()).map(|tag| meet(rest, tag));
+            if follows().any(|meet| meet == Meet::Whole) {
                 Head::Yes
+            } else if rest.is_empty() || follows().any(|meet| meet == Meet::Part) {
+                Head::More
             } else {
                 Head::Not
             }
@@ -154,19 +192,27 @@ pub(super) fn glm_head(text: &str, offer: &Offer) -> Head {
     }
 }
 
-/// The call that GLM wrote.
-pub(super) fn glm_calls(text: &str, closed: bool, offer: &Offer) -> Result<Vec<WrittenCall>, Unread> {
+/// The call that such pairs are.
+pub(super) fn pairs_calls(
+    text: &str,
+    pairs: &Pairs,
+    closed: bool,
+    offer: &Offer,
+) -> Result<Vec<WrittenCall>, Unread> {
+    let text = text.trim_start();
     let end = text.find('<').unwrap_or(text.len());
     let (name, mut rest) = text.split_at(end);
     let name = offer.name(name).ok_or(Unread::Text)?;
     let mut fields = Fields::default();
     let mut cut = !closed;
+    rest = rest.strip_prefix(pairs.separator).unwrap_or(rest);
     loop {
         rest = rest.trim_start();
-        let Some(keyed) = rest.strip_prefix(GLM_KEY.0) else { break };
-        let pair = keyed.split_once(GLM_KEY.1).and_then(|(key, behind)| {
-            let valued = behind.trim_start().strip_prefix(GLM_VALUE.0)?;
-            let (value, after) = value_of(valued, GLM_VALUE.1, &[GLM_KEY.0])?;
+        let Some(keyed) = rest.strip_prefix(pairs.key) else { break };
+        let (first, more) = pairs.between.split_first().unwrap_or((&"", &[]));
+        let pair = keyed.split_once(first).and_then(|(key, behind)| {
+            let valued = more.iter().try_fold(behind, |rest, tag| rest.trim_start().strip_prefix(tag))?;
+            let (value, after) = value_of(valued, pairs.end, &[pairs.key])?;
             Some((key.trim(), value, after))
         });
         let Some((key, value, after)) = pair else {
@@ -176,7 +222,39 @@ pub(super) fn glm_calls(text: &str, closed: bool, offer: &Offer) -> Result<Vec<W
         fields.add(key, &offer.typed(name, key, value));
         rest = after;
     }
-    Ok(vec![WrittenCall { id: String::new(), name: name.to_owned(), arguments: fields.json(), cut }])
+    Ok(vec![WrittenCall::new(name, fields.json(), cut)])
+}
+
+/// The element of a section.
+const CALL: (&str, &str) = ("<tool_call>", "</tool_call>");
+
+/// Whether a section begins with a call to an offered tool.
+pub(super) fn section_head(text: &str, offer: &Offer) -> Head {
+    let text = text.trim_start();
+    match meet(text, CALL.0) {
+        Meet::Whole => {
+            let inner = text.get(CALL.0.len()..).unwrap_or_default();
+            json::head(inner, true, offer).or(|| pairs_head(inner, &GLM, offer))
+        }
+        Meet::Part => Head::More,
+        Meet::Not => Head::Not,
+    }
+}
+
+/// The calls of a section.
+pub(super) fn section_calls(text: &str, closed: bool, offer: &Offer) -> Result<Vec<WrittenCall>, Unread> {
+    let mut calls = Vec::new();
+    for piece in text.split(CALL.0).skip(1) {
+        let (inner, closed) = match piece.rsplit_once(CALL.1) {
+            Some((inner, _)) => (inner.trim_start(), true),
+            None => (piece.trim_start(), closed),
+        };
+        calls.extend(match inner.starts_with(['{', '[']) {
+            true => json::calls(inner, closed, true, offer)?,
+            false => pairs_calls(inner, &GLM, closed, offer)?,
+        });
+    }
+    if calls.is_empty() { Err(Unread::Text) } else { Ok(calls) }
 }
 
 /// An object under way.

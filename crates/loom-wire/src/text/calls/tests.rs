@@ -90,6 +90,37 @@ fn calls_are_found_in_every_dialect() {
         "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}]<|/tool_call|>",
         "<|START_ACTION|>[{\"tool_call_id\": \"0\", \"tool_name\": \"f\", \"parameters\": {\"a\": 1}}]<|END_ACTION|>",
         "<|action_start|><|plugin|>\n{\"name\": \"f\", \"parameters\": {\"a\": 1}}<|action_end|>",
+        "<|action_start|> <|plugin|>\n{\"name\": \"f\", \"parameters\": {\"a\": 1}}<|action_end|>\n",
+        "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\": 1}<|call|>",
+        "<|channel|>commentary to=f<|message|>{\"a\": 1}",
+        "<|start|>assistant<|channel|>commentary to=functions.f<|constrain|>json<|message|>{\"a\": 1}<|call|>",
+        "<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{\"a\": 1}<|call|>",
+        "<|start|>assistant<|channel|>analysis to=functions.f code<|message|>{\"a\": 1}<|call|>",
+        "<|python_start|>[f(a=1)]<|python_end|>",
+        "<|python_start|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {\"a\": 1}}<|python_end|><|eom|>",
+        "[f(a=1)]<|eot|>",
+        "<function_calls>\nf(a=1)\n</function_calls>",
+        "<function_calls>[f(a=1)]</function_calls>",
+        "<function_calls>\n<invoke name=\"f\">\n<parameter name=\"a\">1</parameter>\n</invoke>\n</function_calls>",
+        "<function_call> {\"name\": \"f\", \"arguments\": {\"a\": 1}}",
+        "<function_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</function_call>",
+        "<longcat_tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</longcat_tool_call>",
+        "<TOOLCALL>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}]</TOOLCALL>",
+        "<tools>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tools>",
+        "<|function_call|>{\"name\": \"f\", \"arguments\": {\"a\": 1}}",
+        "<|tools_prefix|>[{\"f\": {\"a\": 1}}]<|tools_suffix|>",
+        "<|tool_call>call:f{a: 1}<tool_call|>",
+        "<start_function_call>call:f{a: 1}<end_function_call><start_function_response>",
+        "<｜tool_calls_begin｜>\n<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name=\"f\">\n<steptml:parameter name=\"a\">1</steptml:parameter>\n</steptml:invoke><｜tool_call_end｜>\n<｜tool_calls_end｜>",
+        "<｜tool_calls_begin｜><｜tool_call_begin｜>function<｜tool_sep｜>f\n```json\n{\"a\": 1}\n```<｜tool_call_end｜><｜tool_calls_end｜>",
+        "<tool_calls>\n<tool_call>f<tool_sep>\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>\n</tool_calls>",
+        "<tool_calls><tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</tool_call></tool_calls>",
+        "<|tool_call:start|>f\n<|tool_arg:start|>a<|tool_arg:value|>1<|tool_arg:end|>\n<|tool_call:end|>",
+        "<function name=\"f\"><param name=\"a\">1</param></function>",
+        "<function name=\"f\"><param name=\"a\"><![CDATA[1]]></param></function>",
+        "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" string=\"false\">1</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+        "<｜DSML｜ calls>\n<｜DSML｜ invoke name=\"f\">\n<｜DSML｜ parameter name=\"a\" string=\"false\">1</｜DSML｜ parameter>\n</｜DSML｜ invoke>\n</｜DSML｜ calls>",
+        "<dots_function_call>\n<invoke name=\"f\">\n<parameter name=\"a\">1</parameter>\n</invoke>\n</dots_function_call>",
     ] {
         let (said, calls) = read(text);
         assert_eq!(said, "", "{text}");
@@ -109,6 +140,12 @@ fn several_calls_and_text_around_them() {
         ("{\"name\": \"f\", \"parameters\": {\"a\": 1}};\n{\"name\": \"f\", \"parameters\": {\"a\": 2}}".into(), ""),
         ("[TOOL_CALLS]f{\"a\": 1}[TOOL_CALLS]f{\"a\": 2}".into(), ""),
         ("[f(a=1), f(a=2)]".into(), ""),
+        ("<function_calls>\nf(a=1)\nf(a=2)\n</function_calls>".into(), ""),
+        ("Wait.<|end|><|start|>assistant<|channel|>commentary to=functions.f json<|message|>{\"a\": 1}<|call|><|start|>assistant<|channel|>commentary to=functions.f<|message|>{\"a\": 2}<|call|>".into(), "Wait."),
+        ("<|tools_prefix|>[{\"f\": {\"a\": 1}}, {\"f\": {\"a\": 2}}]<|tools_suffix|>".into(), ""),
+        ("<|tool_call>call:f{a: 1}<tool_call|><|tool_call>call:f{a: 2}<tool_call|>".into(), ""),
+        ("<function_call> {\"name\": \"f\", \"arguments\": {\"a\": 1}} <function_call> {\"name\": \"f\", \"arguments\": {\"a\": 2}}".into(), ""),
+        ("<tool_calls>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n{\"name\": \"f\", \"arguments\": {\"a\": 2}}\n</tool_calls>".into(), ""),
         ("<tool_call><function=f><parameter=a>1</parameter></function><function=f><parameter=a>2</parameter></function></tool_call>".into(), ""),
         ("<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"a\": 1}<|tool_call_end|><|tool_call_begin|>functions.f:1<|tool_call_argument_begin|>{\"a\": 2}<|tool_call_end|><|tool_calls_section_end|>".into(), ""),
     ] {
@@ -145,6 +182,15 @@ fn what_merely_looks_like_a_call_stays_text() {
         "<|tool_call_begin|>functions.other:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
         "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"other\", \"arguments\": {}}]",
         "a <b <tool_cal [TOOL",
+        "<|channel|>commentary to=functions.other <|constrain|>json<|message|>{\"a\": 1}<|call|>",
+        "<|channel|>commentary to= whom?",
+        "<|python_start|>print(1)<|python_end|>",
+        "<function_calls> is a tag. f(a=1)",
+        "<tools>f and get_weather</tools>",
+        "<|tools_prefix|>[{\"other\": {}}]<|tools_suffix|>",
+        "<|tool_call>call:other{}<tool_call|>",
+        "<function name=\"other\"><param name=\"a\">1</param></function>",
+        "<tool_calls>\n<tool_call>f is a tool</tool_call></tool_calls>",
     ] {
         assert_eq!(read(text), (text.to_owned(), Vec::new()), "{text}");
     }
@@ -165,6 +211,10 @@ fn values_keep_their_bytes() {
     let text = "<tool_call>\n<function=f>\n<parameter=text>\n  if a < b:\n    print(\"x\")\n\n</parameter>\n<parameter=list>\n[1, 'x']\n</parameter>\n</function>\n</tool_call>";
     let arguments = "{\"text\": \"  if a < b:\\n    print(\\\"x\\\")\\n\", \"list\": [1, \"x\"]}";
     assert_eq!(read(text), (String::new(), vec![("f".into(), arguments.into(), false)]));
+    let text =
+        "<|tool_call>call:f{text:<|\"|>{\"a\"}: <tool_call|> b<|\"|>,list:[1,<|\"|>x<|\"|>]}<tool_call|>";
+    let arguments = "{\"text\":\"{\\\"a\\\"}: <tool_call|> b\",\"list\":[1,\"x\"]}";
+    assert_eq!(read(text), (String::new(), vec![("f".into(), arguments.into(), false)]));
     let text = "<tool_call>get_weather</tool_call>";
     assert_eq!(read(text), (String::new(), vec![("get_weather".into(), "{}".into(), false)]));
 }
@@ -180,6 +230,13 @@ fn a_call_that_does_not_end_is_cut() {
         ("<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n<arg_key>te", "{\"a\": 1}"),
         ("<|tool_call_begin|>f<|tool_call_argument_begin|>{\"a\": ", "{\"a\":"),
         ("[f(a=1, text='x", "{\"a\": 1}"),
+        ("<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\": ", "{\"a\":"),
+        ("<|channel|>commentary to=functions.f <|constra", ""),
+        ("<|tool_call>call:f{a: 1,text:<|\"|>x", "{a: 1,text:\"x\""),
+        (
+            "<|tool_call:start|>f\n<|tool_arg:start|>a<|tool_arg:value|>1<|tool_arg:end|>\n<|tool_arg:start|>te",
+            "{\"a\": 1}",
+        ),
     ] {
         assert_eq!(read(text), (String::new(), vec![("f".into(), arguments.into(), true)]), "{text}");
     }

@@ -1,7 +1,7 @@
 //! Calls between special tokens: Kimi's and DeepSeek's forms, which differ in their tokens only.
 
 use crate::arguments::loose;
-use crate::text::calls::{Head, Offer, Unread, WrittenCall};
+use crate::text::calls::{Head, Offer, Unread, WrittenCall, tagged};
 use crate::text::meet::{Meet, meet};
 
 /// The tokens of a form.
@@ -34,6 +34,17 @@ pub(super) const DEEPSEEK: Form = Form {
     end: "<｜tool▁call▁end｜>",
 };
 
+/// The same without the tokenizer's own blanks.
+pub(super) const DEEPSEEK_ASCII: Form = Form {
+    section: "<｜tool_calls_begin｜>",
+    call: "<｜tool_call_begin｜>",
+    separator: "<｜tool_sep｜>",
+    end: "<｜tool_call_end｜>",
+};
+
+/// Step 3 writes elements with this prefix behind the separator.
+const STEP: &str = "steptml:";
+
 /// Whether the first call is one to an offered tool.
 pub(super) fn head(text: &str, form: &Form, offer: &Offer) -> Head {
     let text = text.strip_prefix(form.section).unwrap_or(text).trim_start();
@@ -46,7 +57,8 @@ pub(super) fn head(text: &str, form: &Form, offer: &Offer) -> Head {
     match meet(inner, &kind) {
         Meet::Whole => {
             let named = inner.get(kind.len()..).unwrap_or_default();
-            offer.head(named.trim_start(), &['\n', '\r', '`', '{', ' '])
+            let name = named.trim_start();
+            offer.head(name, &['\n', '\r', '`', '{', ' ']).or(|| tagged::head(name, STEP, offer))
         }
         Meet::Part => Head::More,
         Meet::Not => offer.head(inner, &[':', '<', '\n', ' ']),
@@ -65,6 +77,10 @@ pub(super) fn calls(text: &str, form: &Form, offer: &Offer) -> Result<Vec<Writte
             None => (piece, false),
         };
         let (header, arguments) = piece.split_once(form.separator).unwrap_or((piece, ""));
+        if arguments.trim_start().starts_with('<') {
+            calls.extend(tagged::calls(arguments, STEP, ended, offer)?);
+            continue;
+        }
         let (name, arguments) = if header.trim() == "function" {
             let named = arguments.trim_start();
             named.split_at(named.find(['\n', '`', '{']).unwrap_or(named.len()))
@@ -77,12 +93,7 @@ pub(super) fn calls(text: &str, form: &Form, offer: &Offer) -> Result<Vec<Writte
         let name = offer.name(name).ok_or(Unread::Text)?;
         let arguments = arguments.trim().to_owned();
         let whole = ended || loose::value(unfenced(&arguments)).is_ok();
-        calls.push(WrittenCall {
-            id: String::new(),
-            name: name.to_owned(),
-            cut: !whole,
-            arguments: unfenced(&arguments).to_owned(),
-        });
+        calls.push(WrittenCall::new(name, unfenced(&arguments).to_owned(), !whole));
     }
     if calls.is_empty() { Err(Unread::Text) } else { Ok(calls) }
 }
