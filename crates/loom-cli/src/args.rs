@@ -243,7 +243,7 @@ pub(crate) struct Options {
     /// The address of a name, instead of asking the resolver, as NAME=ADDRESS; repeatable
     #[arg(long, value_name = "NAME=ADDRESS", help_heading = CONNECTION)]
     pub(crate) resolve: Vec<String>,
-    /// A header of each request, as NAME=VALUE or "Name: value"; repeatable
+    /// A header of each request, as NAME=VALUE or "Name: value"; "Name:" leaves one out; repeatable
     #[arg(long, value_name = "HEADER", help_heading = CONNECTION)]
     pub(crate) header: Vec<String>,
     /// Seconds that a call may take, retries included [env: LOOM_TIMEOUT] [default: 600]

@@ -128,8 +128,10 @@ impl Connection {
             settings = settings.resolve(name, address);
         }
         for header in &options.header {
-            let (name, value) = header_pair(header)?;
-            settings = settings.header(name, value);
+            settings = match header_pair(header)? {
+                (name, Some(value)) => settings.header(name, value),
+                (name, None) => settings.without_header(name),
+            };
         }
         let temperature = number(options.temperature, "temperature", env("LOOM_TEMPERATURE"))?;
         if let Some(temperature) = temperature {
@@ -308,11 +310,13 @@ fn auth_itself(given: &str) -> Result<Auth, Failure> {
     })
 }
 
-/// `NAME=VALUE` or `Name: value`. No error repeats the value, which may be a key.
-fn header_pair(given: &str) -> Result<(&str, &str), Failure> {
-    match given.find([':', '=']).map(|at| given.split_at(at)) {
+/// `NAME=VALUE` or `Name: value`; `Name:` leaves the header out, as with curl. No error repeats the value, which may be
+/// a key.
+fn header_pair(given: &str) -> Result<(&str, Option<&str>), Failure> {
+    match given.split_once([':', '=']) {
         Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim(), value.trim_start_matches([':', '=']).trim()))
+            let is_left_out = value.trim().is_empty() && given.trim_end().ends_with(':');
+            Ok((name.trim(), Some(value.trim()).filter(|_| !is_left_out)))
         }
         _ => Err(Failure::usage("--header takes NAME=VALUE or \"Name: value\"")),
     }

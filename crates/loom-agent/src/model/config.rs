@@ -9,7 +9,7 @@
 //! model = "company-gpt-model"
 //! api_key = { env = "OFFICE_KEY" }           # or the key itself, or one of the forms below
 //! auth = { header = "x-api-key" }            # or "bearer" (default), "basic", "none", { basic = "USER" }, { query = "NAME" }
-//! headers = { "X-Team" = "search" }
+//! headers = { "X-Team" = "search", "User-Agent" = false }   # false leaves a header out
 //! params = { temperature = 0.2, max_tokens = 2000 }
 //! timeout = 120.0                            # or { connect = 5, first_token = 60, idle = 30, total = 600 }
 //! max_retries = 2
@@ -76,7 +76,7 @@ pub struct EndpointConfig {
     model: Option<String>,
     api_key: Option<KeyConfig>,
     auth: Option<Auth>,
-    headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, HeaderConfig>,
     query: BTreeMap<String, String>,
     params: Map<String, Value>,
     extra_body: Map<String, Value>,
@@ -98,6 +98,35 @@ pub struct EndpointConfig {
     parse_text: Option<bool>,
     drop_params: Option<bool>,
     profile: Profile,
+}
+
+/// TOML has no null.
+#[derive(Clone, Deserialize)]
+#[serde(untagged, expecting = "a header is a text, or false to leave it out")]
+enum HeaderConfig {
+    Sent(String),
+    LeftOut(False),
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "bool")]
+struct False;
+
+impl TryFrom<bool> for False {
+    type Error = &'static str;
+
+    fn try_from(value: bool) -> Result<Self, Self::Error> {
+        if value { Err("a header cannot be true") } else { Ok(Self) }
+    }
+}
+
+impl HeaderConfig {
+    fn value(self) -> Option<String> {
+        match self {
+            Self::Sent(value) => Some(value),
+            Self::LeftOut(False) => None,
+        }
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -357,7 +386,7 @@ impl EndpointConfig {
         } else {
             Default::default()
         };
-        let own: Vec<_> = headers.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        let own: Vec<_> = headers.into_iter().map(|(name, value)| (name, value.value())).collect();
         settings.headers.splice(0..0, own);
         settings.query.splice(0..0, query);
         for (target, source) in
@@ -436,7 +465,7 @@ mod tests {
     fn an_endpoint_fills_what_was_not_given() {
         let config = config(
             "[endpoints.office]\nbase_url = 'http://office/v1'\nmodel = 'm'\napi_key = { command = 'echo sk-1' }\n\
-             params = { temperature = 0.2 }\ntimeout = 9\nheaders = { X-A = 'file' }",
+             params = { temperature = 0.2 }\ntimeout = 9\nheaders = { User-Agent = false, X-A = 'file' }",
         )
         .unwrap();
         let office = config.endpoint("office").unwrap();
@@ -446,6 +475,7 @@ mod tests {
         assert_eq!(settings.asked.params.get("temperature"), Some(&0.9.into()));
         assert_eq!(settings.timeout.unwrap().total.unwrap().as_secs(), 9);
         assert_eq!(settings.headers.last().unwrap().1.as_deref(), Some("code"));
+        assert!(settings.headers.contains(&("User-Agent".to_owned(), None)));
         assert!(settings.api_key.is_some());
 
         let mut elsewhere = LlmSettings::default().base_url("http://other/v1");
@@ -461,5 +491,7 @@ mod tests {
             error.contains("base_ulr") && error.contains("line") && !error.contains("sk-secret"),
             "{error}"
         );
+        let error = config("[endpoints.a]\nheaders = { X-A = true }").err().unwrap().to_string();
+        assert!(error.contains("false to leave it out"), "{error}");
     }
 }
