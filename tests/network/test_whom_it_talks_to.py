@@ -75,3 +75,40 @@ def test_nobody_but_the_endpoints(tmp_path):
     # The C library asks its cache daemon and the name servers for the name that does not exist.
     others = {address for address in seen - configured - resolver() if not address.startswith("/var/run/nscd")}
     assert others == set(), f"Loom talked to {others}"
+
+
+def test_the_command_asks_nobody_else_and_keeps_connections_alive(tmp_path):
+    """The same from the shell, which is Rust alone; and the options of its sockets."""
+    log = tmp_path / "strace.log"
+    with MockServer() as server:
+        command = [
+            program("strace"),
+            "-f",
+            "-qq",
+            "-e",
+            "trace=connect,sendto,sendmsg,sendmmsg,setsockopt",
+            "-o",
+            str(log),
+        ]
+        done = subprocess.run(
+            [
+                *command,
+                str(Path(sys.prefix) / "bin" / "loom"),
+                "run",
+                "hello",
+                "--base-url",
+                server.url,
+                "--model",
+                "m",
+            ],
+            cwd=tmp_path,
+            env={**clean_environment(), "NO_PROXY": "*"},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert len(server.chats) == 1
+    text = log.read_text(encoding="utf-8")
+    assert asked(text) == {f"127.0.0.1:{server.port}"}
+    assert "SO_KEEPALIVE, [1]" in text and "TCP_KEEPIDLE, [30]" in text and "TCP_NODELAY, [1]" in text
