@@ -95,7 +95,9 @@ def test_a_unix_socket(nginx, server):
 class TestProxies:
     def test_http(self, tinyproxy, nginx, files, server, monkeypatch):
         proxy = f"http://ada:{PASSWORD}@{tinyproxy}"
-        ask(base_url=server.url, proxy=proxy)
+        # tinyproxy closes a connection after its answer without having said so: the next request may meet that, and is
+        # repeated.
+        ask(base_url=server.url, proxy=proxy, max_retries=2)
         assert "tinyproxy" in server.chats[0].headers["via"]
         tls = {"base_url": f"https://127.0.0.1:{nginx.old}/v1", "verify": files.bundle}
         ask(**tls, proxy=proxy)
