@@ -17,7 +17,7 @@ from ._adapter import Adapter
 from ._agent import Agent, agent
 from ._ledger import LedgerEntry
 from ._llm import BaseLLM, UnifiedLLM, preset
-from ._loom import Completion, Message, Session, ToolCall, Usage, __version__, ledger_rules, providers
+from ._loom import Completion, Message, Run, Session, ToolCall, Usage, __version__, ledger_rules, providers
 from ._parts import Audio, File, Image
 from ._pool import Pool, PoolMember
 from ._timeout import Timeout
@@ -36,6 +36,7 @@ __all__ = [
     "Message",
     "Pool",
     "PoolMember",
+    "Run",
     "Session",
     "Timeout",
     "Tool",

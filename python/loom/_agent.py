@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
-from . import _loom, _tools
+from . import _execute, _loom, _tools
 from ._llm import NativeLLM, UnifiedLLM, open_stream
 from ._pool import named_llm
-from .errors import ConfigurationError, StreamInterruptedError
+from .errors import ApprovalRequiredError, ConfigurationError, LoomError, StreamInterruptedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 
-    Input = str | _loom.Message | Mapping[str, Any] | Iterable[str | _loom.Message | Mapping[str, Any]]
+    Input = str | _loom.Run | _loom.Message | Mapping[str, Any] | Iterable[str | _loom.Message | Mapping[str, Any]]
 
 
 class Agent:
@@ -31,6 +32,16 @@ class Agent:
         system_prompt: instructions that stand before each conversation.
         tools: functions made tools by ``@loom.tool``, or plain functions.
         max_recursion_depth: how often the model may be asked in one run.
+        max_tool_calls: how many tool calls one run may execute. Default: any number.
+        max_total_tokens: how many tokens one run may use, prompts and answers of all turns together, before the model
+            is asked again. Where the server does not count, four bytes are taken for one, which the ledger says.
+        max_seconds: how long one run may take, without the time it waits for approval.
+        max_cost: what one run may cost by ``prices``.
+        prices: what a million tokens cost: ``{"input": 0.5, "output": 1.5, "cached_input": 0.1}``, in any currency.
+        max_invalid_calls: how many turns in a row may hold nothing but calls that cannot be executed.
+        max_repeats: how often the same call may yield the same result before it is not executed any more; 0: ever.
+        tool_choice: how the model may use the tools until it has called one: ``"auto"``, ``"none"``, ``"required"``
+            or a tool's name. Held to even where the server passes over it: the model is asked once more in words.
         event_handler: called with each event of a run, as ``Agent.stream`` yields them; sync or async. Its failures
             are logged and do not harm the run.
         **llm_options: further arguments of ``UnifiedLLM`` (``temperature``, ``max_tokens``, ``timeout``, …). Given
@@ -52,11 +63,26 @@ class Agent:
         system_prompt: str | None = None,
         tools: Iterable[Any] | None = None,
         max_recursion_depth: int = 20,
+        max_tool_calls: int | None = None,
+        max_total_tokens: int | None = None,
+        max_seconds: float | None = None,
+        max_cost: float | None = None,
+        prices: Mapping[str, float] | None = None,
+        max_invalid_calls: int = 3,
+        max_repeats: int = 3,
+        tool_choice: Any = None,
         event_handler: Callable[[dict[str, Any]], Any] | None = None,
         **llm_options: Any,
     ) -> None:
-        if isinstance(max_recursion_depth, bool) or not isinstance(max_recursion_depth, int) or max_recursion_depth < 1:
-            raise ConfigurationError(f"max_recursion_depth is a number of turns from 1, not {max_recursion_depth!r}")
+        for limit, number, least in (
+            ("max_recursion_depth", max_recursion_depth, 1),
+            ("max_tool_calls", max_tool_calls, 0),
+            ("max_total_tokens", max_total_tokens, 1),
+            ("max_invalid_calls", max_invalid_calls, 0),
+            ("max_repeats", max_repeats, 0),
+        ):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
+                raise ConfigurationError(f"{limit} is a whole number from {least}, not {number!r}")
         self.name = name
         self.llm = _make_llm(llm, {"api_key": api_key, "base_url": base_url, "model": model, **llm_options})
         self.system_prompt = system_prompt
@@ -64,6 +90,18 @@ class Agent:
         self.event_handler = event_handler
         self._by_name = _tools.collect(tools)
         self._specs = _loom.Tools(list(self._by_name.values()))
+        limits = {
+            "max_turns": max_recursion_depth,
+            "max_tool_calls": max_tool_calls,
+            "max_total_tokens": max_total_tokens,
+            "max_seconds": max_seconds,
+            "max_cost": max_cost,
+            "prices": None if prices is None else dict(prices),
+            "max_invalid_calls": max_invalid_calls,
+            "max_repeats": max_repeats,
+        }
+        self._options = _loom.Options(limits, tool_choice)
+        self._stats = _loom.Stats()
         # The fast path asks the Rust core itself; an LLM with a stream of its own is asked through that.
         built_in = isinstance(self.llm, NativeLLM) and type(self.llm).stream is NativeLLM.stream
         self._native = self.llm._native if built_in else None
@@ -73,20 +111,30 @@ class Agent:
         """The tools on offer."""
         return list(self._by_name.values())
 
+    def get_stats(self) -> dict[str, Any]:
+        """What this agent has done so far, in all runs that have ended: ``runs``, ``failed``, ``paused``, ``turns``,
+        ``tool_calls``, ``tool_errors``, ``prompt_tokens``, ``completion_tokens`` (as far as the servers counted) and
+        ``seconds``."""
+        return self._stats.to_dict()
+
     async def run(self, message: Input) -> _loom.Message:
         """Runs to the answer.
 
         Args:
             message: what the user says: a text, or a list of texts and parts
                 (``["What is this?", loom.Image("cat.png")]``); or a whole conversation as a list of messages. It is
-                not changed.
+                not changed. Or a ``Run`` that was paused or has failed, to go on with it within this agent's limits.
 
         Returns:
             The answer, with ``content``, ``usage`` (of the whole run), ``finish_reason`` and ``reasoning``.
 
         Raises:
             LLMError: a model call failed; ``partial`` holds what had arrived.
-            RecursionError: no answer after ``max_recursion_depth`` turns; ``transcript`` holds the conversation.
+            ApprovalRequiredError: calls wait for approval.
+            RecursionError: no answer after ``max_recursion_depth`` turns.
+            LimitError: another limit was reached.
+
+            Each of them holds the run as it stood (``error.run``, ``error.transcript``).
         """
         answer: _loom.Message | None = None
         async for event in self._events(message, deltas=self.event_handler is not None):
@@ -107,10 +155,11 @@ class Agent:
     def stream(self, message: Input) -> _RunEvents:
         """Runs and reports what happens, as an async iterator of dicts.
 
-        Types, in order: ``run_start``; for each turn ``model_request``, then ``reasoning_delta`` and
-        ``content_delta`` (``content``), ``tool_calls``, ``usage``, and per tool ``tool_start`` (``id``, ``name``,
-        ``arguments``) and ``tool_end`` (``id``, ``name``, ``content``, ``is_error``); last, once, ``finish``
-        (``finish_reason``, ``message``).
+        Types, in order: ``run_start``; for each turn ``model_request``, then ``retry`` where a try failed,
+        ``reasoning_delta`` and ``content_delta`` (``content``), ``tool_calls``, ``usage``, ``adaptation`` (``ledger``:
+        what was bridged), and per tool ``tool_start`` (``id``, ``name``, ``arguments``) and ``tool_end`` (``id``,
+        ``name``, ``content``, ``is_error``; without a start for a call that was not executed); last, once, ``finish``
+        (``finish_reason``, ``message``), or ``approval_required`` (``tool_calls``) and its error.
 
         Leaving the loop early ends the run and closes its connection.
         """
@@ -120,81 +169,68 @@ class Agent:
         events = self._drive(message, deltas)
         return events if self.event_handler is None else _told(self.event_handler, events)
 
-    async def _drive(self, message: Input, deltas: bool) -> AsyncGenerator[dict[str, Any], None]:
-        run = _loom.Run(message, self.system_prompt, self.max_recursion_depth, self._specs)
+    async def _drive(self, start: Input, deltas: bool) -> AsyncGenerator[dict[str, Any], None]:
+        run = start if isinstance(start, _loom.Run) else _loom.Run(start, self.system_prompt, self._options)
         yield {"type": "run_start", "agent": self.name}
-        kind, value = run.start()
-        while kind != "done":
-            if kind == "model":
-                yield {"type": "model_request", "turn": run.turns}
-                if self._native is not None and not deltas:
-                    completion = await self._native.generate(value, self._specs, checked=False)
-                    for event in completion.events():
-                        yield event
-                else:
-                    events = self._ask(value)
+        outcome = ""  # a run that is left before its end is not counted
+        try:
+            kind, value = run.start(self._specs, self._options)
+            while kind != "done":
+                for report in run.reports():
+                    yield report
+                if kind == "model":
+                    yield {"type": "model_request", "turn": run.turns}
+                    if self._native is not None and not deltas:
+                        completion = await _within(run, self._native.generate(value, checked=False))
+                        for event in completion.events():
+                            yield event
+                    else:
+                        events = self._ask(value)
+                        try:
+                            async for event in events if run.time_left() is None else _timed(run, events):
+                                if event["type"] != "finish":
+                                    yield event
+                        finally:
+                            await events.aclose()
+                        completion = events.completion()
+                    kind, value = run.completion(completion)
+                elif kind == "tools":
+                    held = await _execute.to_be_held(self._by_name, run, value)
+                    if held:
+                        kind, value = run.hold(held)
+                        continue
+                    results: list[_execute.Result] = []
+                    tool_events = _execute.call_tools(self._by_name, value, results)
                     try:
-                        async for event in events:
-                            if event["type"] != "finish":
-                                yield event
+                        async for event in tool_events if run.time_left() is None else _timed(run, tool_events):
+                            yield event
                     finally:
-                        await events.aclose()
-                    completion = events.completion()
-                kind, value = run.completion(completion)
-            else:
-                results: list[tuple[str, str, bool]] = []
-                tool_events = self._call_tools(value, results)
-                try:
-                    async for event in tool_events:
-                        yield event
-                finally:
-                    await tool_events.aclose()
-                kind, value = run.tool_results(results)
+                        await tool_events.aclose()
+                    kind, value = run.tool_results(results)
+                else:
+                    outcome = "paused"
+                    yield {"type": "approval_required", "tool_calls": [call.to_dict() for call in value]}
+                    names = ", ".join(call.name for call in value)
+                    raise ApprovalRequiredError(f"the run waits for approval of {names}")
+            outcome = "answered"
+            for report in run.reports():
+                yield report
+        except LoomError as error:
+            outcome = outcome or "failed"
+            if error.run is None:
+                error.run = copy(run)
+            for report in run.reports():
+                yield report
+            raise
+        finally:
+            if outcome:
+                self._stats.add(outcome, run)
         yield {"type": "finish", "finish_reason": value.finish_reason, "message": value}
 
     def _ask(self, request: _loom.Request) -> Any:
         if self._native is not None:
-            return self._native.stream(request, self._specs)
-        return _Collected(self.llm, request, self._specs)
-
-    async def _call_tools(
-        self, calls: list[_loom.ToolCall], results: list[tuple[str, str, bool]]
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        """Runs the calls of one turn at once and adds their results as ``(id, content, is_error)``."""
-        for call in calls:
-            yield {"type": "tool_start", "id": call.id, "name": call.name, "arguments": call.arguments}
-
-        def ended(call: _loom.ToolCall, content: str, is_error: bool) -> dict[str, Any]:
-            results.append((call.id, content, is_error))
-            return {"type": "tool_end", "id": call.id, "name": call.name, "content": content, "is_error": is_error}
-
-        if len(calls) == 1:  # in the caller's own task
-            yield ended(calls[0], *await self._call_tool(calls[0]))
-            return
-        import asyncio
-
-        running = {asyncio.ensure_future(self._call_tool(call)): call for call in calls}
-        try:
-            waiting = set(running)
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in sorted(done, key=lambda task: calls.index(running[task])):
-                    yield ended(running[task], *task.result())
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-    async def _call_tool(self, call: _loom.ToolCall) -> tuple[str, bool]:
-        try:
-            return _sendable(await self._by_name[call.name].invoke(call.arguments)), False
-        except BaseException as error:  # a failing tool informs the model; it does not end the run
-            if not isinstance(error, Exception) and not _is_the_tools_own(error):
-                raise
-            import logging
-
-            logging.getLogger("loom").debug("tool %s failed", call.name, exc_info=True)
-            return _describe(error), True
+            return self._native.stream(request)
+        return _Collected(self.llm, request)
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, llm={self.llm!r}, tools={list(self._by_name)!r})"
@@ -278,8 +314,9 @@ def _run_in_thread(run: Coroutine[Any, Any, _loom.Message], outer: Any) -> _loom
 class _Collected:
     """The events of an LLM written in Python, and their sum."""
 
-    def __init__(self, llm: Any, request: _loom.Request, specs: _loom.Tools) -> None:
-        self._events = open_stream(llm, request.to_list(), tools=specs.to_list() if len(specs) else None)
+    def __init__(self, llm: Any, request: _loom.Request) -> None:
+        messages, arguments = request.arguments()
+        self._events = open_stream(llm, messages, **arguments)
         self._collector = _loom.Collector()
 
     def __aiter__(self) -> _Collected:
@@ -295,33 +332,6 @@ class _Collected:
 
     def completion(self) -> _loom.Completion:
         return self._collector.completion()
-
-
-def _is_the_tools_own(error: BaseException) -> bool:
-    """Whether a cancellation came out of the tool (of something it had cancelled itself) and not from whoever awaits
-    the run. Only Python 3.11 and later can tell."""
-    import asyncio
-
-    if not isinstance(error, asyncio.CancelledError):
-        return False
-    task = asyncio.current_task()
-    cancelling = getattr(task, "cancelling", None)
-    return cancelling is not None and cancelling() == 0
-
-
-def _describe(error: BaseException) -> str:
-    """An exception as the model reads it."""
-    kind = type(error).__name__
-    try:
-        said = str(error)
-    except Exception:
-        said = ""
-    return _sendable(f"Error: {kind}: {said}" if said else f"Error: {kind}")
-
-
-def _sendable(text: str) -> str:
-    """Text without lone surrogates (file names hold them), which UTF-8 cannot carry."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _make_llm(llm: Any, options: dict[str, Any]) -> Any:
@@ -340,6 +350,28 @@ def _make_llm(llm: Any, options: dict[str, Any]) -> Any:
             )
         return llm
     raise ConfigurationError(f"llm is a provider's name, a dict of settings, or an object with stream(), not {llm!r}")
+
+
+async def _within(run: _loom.Run, answer: Any) -> Any:
+    """The answer, if the run's time allows."""
+    left = run.time_left()
+    if left is None:
+        return await answer
+    import asyncio
+
+    try:
+        return await asyncio.wait_for(answer, left)
+    except asyncio.TimeoutError:
+        run.out_of_time()
+
+
+async def _timed(run: _loom.Run, events: Any) -> AsyncGenerator[dict[str, Any], None]:
+    """The events, as long as the run's time allows."""
+    while True:
+        try:
+            yield await _within(run, events.__anext__())
+        except StopAsyncIteration:
+            return
 
 
 async def _told(

@@ -1,10 +1,10 @@
 """Types of the extension module. Not for direct use: everything public is in ``loom``."""
 
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from typing_extensions import disjoint_base
 
@@ -18,9 +18,11 @@ __all__ = [
     "Llm",
     "McpServer",
     "Message",
+    "Options",
     "Request",
     "Run",
     "Session",
+    "Stats",
     "ToolCall",
     "Tools",
     "Usage",
@@ -151,6 +153,9 @@ class Message:
     @property
     def ledger(self) -> list[LedgerEntry]:
         """What was bridged for this answer; on an agent's answer, in the whole run."""
+    @property
+    def parsed(self) -> Any:
+        """The value of an answer that had to fit a schema, else None."""
     def to_dict(self) -> dict[str, Any]:
         """The message in OpenAI's form, with usage and the like where they are known."""
     @classmethod
@@ -354,25 +359,98 @@ class Tools:
     def __len__(self) -> int: ...
 
 @final
+class Options:
+    """What the runs of an agent are asked for, read and checked once."""
+
+    def __new__(
+        cls,
+        limits: dict[str, Any],
+        tool_choice: Any = None,
+        output: tuple[str, Any, int] | None = None,
+    ) -> Options: ...
+
+@final
+class Stats:
+    """What an agent has done so far."""
+
+    def __new__(cls) -> Stats: ...
+    def add(self, outcome: str, run: Run) -> None: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
+@final
 class Request:
     """What the model shall be asked."""
 
-    def to_list(self) -> list[dict[str, Any]]: ...
+    def arguments(self) -> tuple[list[dict[str, Any]], dict[str, Any]]: ...
 
 @final
 class Run:
-    """The state machine of a run. Each step says what to do next."""
+    """A run: the conversation so far, and where it stands. It can be stored and resumed elsewhere."""
 
-    def __new__(cls, messages: Any, system_prompt: str | None, max_turns: int, tools: Tools) -> Run: ...
+    def __new__(cls, messages: Any, system_prompt: str | None, options: Options) -> Run: ...
+    @classmethod
+    def from_json(cls, text: str) -> Run:
+        """A run that was stored by ``to_json``, in Python or in Rust.
+
+        Raises:
+            ExecutionError: it is none, or one of a later version of Loom.
+        """
+
+    def to_json(self) -> str:
+        """The run as JSON, to be stored. It holds the conversation, and no keys."""
+
+    def __copy__(self) -> Run: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
     @property
-    def turns(self) -> int: ...
+    def turns(self) -> int:
+        """How often the model was asked."""
+
     @property
-    def messages(self) -> list[Message]: ...
-    def start(self) -> tuple[Literal["model", "tools", "done"], Any]: ...
-    def completion(self, completion: Completion) -> tuple[Literal["model", "tools", "done"], Any]: ...
-    def tool_results(
-        self, results: Iterable[tuple[str, str, bool]]
-    ) -> tuple[Literal["model", "tools", "done"], Any]: ...
+    def is_done(self) -> bool:
+        """Whether it has ended with an answer."""
+
+    @property
+    def messages(self) -> list[Message]:
+        """The whole conversation so far."""
+
+    @property
+    def new_messages(self) -> list[Message]:
+        """What the run has added to the conversation."""
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """What it has used: ``turns``, ``tool_calls``, ``tool_errors``, ``tokens``, ``cost``, ``seconds``."""
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        """What was bridged in all turns."""
+
+    @property
+    def held(self) -> list[ToolCall]:
+        """The calls that wait for approval, in the order of the model."""
+
+    def approve(self, id: str | None = None) -> None:
+        """Approves the call with that id, or all that wait.
+
+        Raises:
+            ExecutionError: none waits under that id.
+        """
+
+    def deny(self, id: str | None = None, reason: str = "") -> None:
+        """Denies the call with that id, or all that wait. The model is told the reason and goes on.
+
+        Raises:
+            ExecutionError: none waits under that id.
+        """
+
+    def is_approved(self, id: str) -> bool: ...
+    def start(self, tools: Tools, options: Options) -> tuple[str, Any]: ...
+    def completion(self, completion: Completion) -> tuple[str, Any]: ...
+    def hold(self, ids: list[str]) -> tuple[str, Any]: ...
+    def tool_results(self, results: list[tuple[str, Any, bool]]) -> tuple[str, Any]: ...
+    def reports(self) -> list[dict[str, Any]]: ...
+    def time_left(self) -> float | None: ...
+    def out_of_time(self) -> None: ...
 
 @final
 class Session:

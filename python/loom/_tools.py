@@ -29,6 +29,7 @@ class Tool:
         name: str | None = None,
         description: str | None = None,
         parameters: dict[str, Any] | None = None,
+        requires_approval: Any = False,
     ) -> None:
         import inspect
 
@@ -44,6 +45,7 @@ class Tool:
             raise ToolError(f'{wrong}; give one: loom.tool(function, name="…")')
         self.description = signature.description if description is None else description
         self.parameters = signature.parameters if parameters is None else parameters
+        self.requires_approval = requires_approval
         self._signature = signature
         self._is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = getattr(function, "__doc__", None)
@@ -117,6 +119,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    requires_approval: bool | Callable[[dict[str, Any]], Any] = False,
 ) -> Any:
     """Makes a tool from a function: ``@tool``, ``@tool()`` or ``@tool(name="…")``.
 
@@ -130,10 +133,13 @@ def tool(
         function: the function, sync or async.
         name: what the model calls it. Default: the function's name.
         description: what it does. Default: the docstring up to its sections.
+        requires_approval: somebody must agree to each call, or to those for whose arguments the function says so.
     """
     if function is None:
-        return lambda decorated: Tool(decorated, name=name, description=description)
-    return Tool(function, name=name, description=description)
+        return lambda decorated: tool(
+            decorated, name=name, description=description, requires_approval=requires_approval
+        )
+    return Tool(function, name=name, description=description, requires_approval=requires_approval)
 
 
 def collect(tools: Any) -> dict[str, Tool]:

@@ -11,44 +11,122 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._ledger import LedgerEntry
-    from ._loom import Completion, Message
+    from ._loom import Completion, Message, Run, ToolCall
 
 __all__ = [
     "APIConnectionError",
     "APITimeoutError",
     "AgentError",
+    "ApprovalRequiredError",
     "AuthenticationError",
     "BadRequestError",
     "BadResponseError",
     "ConfigurationError",
     "ContentFilterError",
     "ContextLengthError",
+    "CostLimitError",
     "ExecutionError",
     "InternalServerError",
+    "InvalidCallsError",
     "LLMError",
+    "LimitError",
     "LoomError",
     "NotFoundError",
+    "OutputError",
     "OverloadedError",
     "PermissionDeniedError",
     "QuotaExceededError",
     "RateLimitError",
     "RecursionError",
+    "RepeatedCallError",
     "SessionError",
     "StreamInterruptedError",
+    "TimeLimitError",
+    "TokenLimitError",
+    "ToolCallLimitError",
+    "ToolChoiceError",
     "ToolError",
 ]
 
 
 class LoomError(Exception):
-    """The root of Loom's exceptions."""
+    """The root of Loom's exceptions.
+
+    Attributes:
+        run: for an error that ended an agent's run: the run as it stood, which can be stored and resumed
+            (``agent.run(error.run)``); else ``None``.
+    """
+
+    run: Run | None = None
+
+    @property
+    def transcript(self) -> list[Message]:
+        """The conversation of the run up to the error; empty if there was none."""
+        return [] if self.run is None else self.run.messages
 
 
 class AgentError(LoomError):
     """A run failed for a reason other than the model call."""
 
 
+class ApprovalRequiredError(AgentError):
+    """The run waits for somebody's approval of tool calls.
+
+    Decide on ``error.run`` (``approve``, ``deny``), at once or after it was stored, then ``agent.run(error.run)``.
+    """
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """The calls that wait, in the order of the model."""
+        return [] if self.run is None else self.run.held
+
+
 class ExecutionError(AgentError):
     """The run itself went wrong."""
+
+
+class LimitError(ExecutionError):
+    """A limit of the run was reached. Who resumes ``error.run`` with a higher one loses nothing."""
+
+
+class ToolCallLimitError(LimitError):
+    """``max_tool_calls`` was reached."""
+
+
+class TokenLimitError(LimitError):
+    """``max_total_tokens`` was reached."""
+
+
+class TimeLimitError(LimitError):
+    """``max_seconds`` was reached."""
+
+
+class CostLimitError(LimitError):
+    """``max_cost`` was reached."""
+
+
+class InvalidCallsError(LimitError):
+    """The model made nothing but calls that cannot be executed, ``max_invalid_calls`` turns in a row."""
+
+
+class RepeatedCallError(LimitError):
+    """The model insisted on a call whose result it had, ``max_repeats`` times the same."""
+
+
+class OutputError(ExecutionError):
+    """The answer did not become what was asked for.
+
+    Attributes:
+        text: the last answer.
+        problems: what does not fit in it: dicts with ``path`` (a JSON pointer) and ``message``.
+    """
+
+    text: str = ""
+    problems: list[dict[str, str]] = []  # noqa: RUF012 (replaced, never changed)
+
+
+class ToolChoiceError(ExecutionError):
+    """The model did not call the tool that ``tool_choice`` names, though it was asked twice."""
 
 
 class ToolError(AgentError):
@@ -56,14 +134,7 @@ class ToolError(AgentError):
 
 
 class RecursionError(AgentError):
-    """The run took ``max_recursion_depth`` turns without an answer.
-
-    ``transcript`` holds the conversation up to there, a list of ``Message``.
-    """
-
-    def __init__(self, message: str = "", transcript: list[Message] | None = None) -> None:
-        super().__init__(message)
-        self.transcript = transcript or []
+    """The run took ``max_recursion_depth`` turns without an answer."""
 
 
 class SessionError(LoomError):

@@ -16,7 +16,7 @@ async fn main() -> Result<(), AgentError> {
         .build()?;
     match agent.run("Hello!").await {
         Ok(answer) => println!("✅ it works: {}", answer.text()),
-        Err(AgentError::Llm(error)) => println!("❌ {}: {error}", error.kind),
+        Err(AgentError::Llm { error, .. }) => println!("❌ {}: {error}", error.kind),
         Err(error) => println!("❌ {error}"),
     }
     Ok(())

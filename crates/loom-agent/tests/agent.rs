@@ -60,7 +60,7 @@ async fn tools_run_to_the_answer_and_report_what_happens() {
         match event {
             AgentEvent::ContentDelta { content } => text.push_str(&content),
             AgentEvent::ToolEnd { content, is_error, .. } => {
-                assert_eq!((content.as_str(), is_error), ("sunny in Paris", false));
+                assert_eq!((content.text().as_str(), is_error), ("sunny in Paris", false));
             }
             AgentEvent::Finish { message, .. } => assert_eq!(message.text(), text),
             _ => {}
@@ -98,7 +98,7 @@ async fn the_limit_of_turns_ends_a_run() {
     let server = server().await;
     let agent = agent(&server).tool(weather()).max_recursion_depth(1).build().unwrap();
     match agent.run("How is the weather in Paris?").await {
-        Err(AgentError::Recursion { limit: 1, transcript }) => assert_eq!(transcript.len(), 3),
+        Err(AgentError::Recursion { limit: 1, run }) => assert_eq!(run.messages().len(), 3),
         other => panic!("{other:?}"),
     }
 }

@@ -239,7 +239,7 @@ impl Connection {
     /// Adds what only the command line knows about a refusal.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
         match failure {
-            Failure::Run(loom::AgentError::Llm(mut error))
+            Failure::Run(loom::AgentError::Llm { mut error, .. })
                 if self.key_withheld && error.kind == ErrorKind::Auth =>
             {
                 error.hint = Some(

@@ -138,7 +138,7 @@ async fn ask(screen: &Screen, agent: AgentBuilder, question: &str) -> Result<(),
                 screen.line(TOOL, &format!("the model calls {name}({})", Value::Object(arguments)))?;
             }
             AgentEvent::ToolEnd { name, content, .. } => {
-                screen.line(TOOL, &format!("{name} returns {content:?}"))?;
+                screen.line(TOOL, &format!("{name} returns {:?}", content.text()))?;
             }
             AgentEvent::Finish { message, .. } => view.finish(&message)?,
             event => view.show(&event)?,

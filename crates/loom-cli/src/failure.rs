@@ -79,7 +79,7 @@ impl Failure {
                 } else {
                     tell_error(screen, error);
                 }
-                if kind(error) == ErrorKind::Config.as_str() { USAGE } else { FAILED }
+                if error.kind() == ErrorKind::Config.as_str() { USAGE } else { FAILED }
             }
         }
     }
@@ -97,7 +97,7 @@ pub(crate) fn of_arguments(error: &clap::Error) -> Failure {
 
 /// Tells an error on stderr.
 pub(crate) fn tell_error(screen: &Screen, error: &AgentError) {
-    let AgentError::Llm(error) = error else { return tell(screen, &error.to_string(), None) };
+    let AgentError::Llm { error, .. } = error else { return tell(screen, &error.to_string(), None) };
     let mut message = in_shell_words(&error.message);
     if let Some(status) = error.status_code {
         message.push_str(&format!(" [HTTP {status}]"));
@@ -128,15 +128,15 @@ pub(crate) fn tell(screen: &Screen, message: &str, hint: Option<&str>) {
 
 /// An error as the last line of `--json`.
 fn to_json(error: &AgentError) -> Value {
-    let AgentError::Llm(details) = error else {
+    let AgentError::Llm { error: details, .. } = error else {
         return json!({
-            "type": "error", "kind": kind(error), "message": error.to_string(),
+            "type": "error", "kind": error.kind(), "message": error.to_string(),
             "status_code": null, "retryable": false, "hint": null, "partial": null,
         });
     };
     json!({
         "type": "error",
-        "kind": kind(error),
+        "kind": error.kind(),
         "message": details.message,
         "link": details.link,
         "status_code": details.status_code,
@@ -154,15 +154,6 @@ fn to_json(error: &AgentError) -> Value {
         "ledger": details.ledger,
         "retries": details.retries,
     })
-}
-
-fn kind(error: &AgentError) -> &'static str {
-    match error {
-        AgentError::Llm(error) => error.kind.as_str(),
-        AgentError::Recursion { .. } => "recursion",
-        AgentError::Tool(_) => "tool",
-        _ => "execution",
-    }
 }
 
 /// How the library's hints, which speak of arguments, are said in the shell.

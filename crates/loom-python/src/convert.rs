@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::message::Message;
-use crate::run::Request;
 
 pub(crate) fn to_py<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
     pythonize::pythonize(py, value).map_err(Into::into)
@@ -66,9 +65,6 @@ pub(crate) fn messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<loom::Messa
     }
     if value.is_instance_of::<Message>() || value.is_instance_of::<PyDict>() {
         return Ok(vec![message(value)?]);
-    }
-    if let Ok(request) = value.cast::<Request>() {
-        return Ok(request.get().0.messages.clone());
     }
     if value.hasattr("keys")? {
         // A mapping that is no dict; iterating it would give its keys.

@@ -1,13 +1,14 @@
 //! Rust's errors as the Python exceptions of `loom.errors`.
 
+use loom::agent::Limit;
 use loom::{AgentError, LlmError, SessionError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyDict;
 
 use crate::completion::Completion;
 use crate::convert;
-use crate::message::Message;
+use crate::run::Run;
 
 fn build<'py>(py: Python<'py>, error: &LlmError) -> PyResult<Bound<'py, PyAny>> {
     let fields = PyDict::new(py);
@@ -48,23 +49,43 @@ pub(crate) fn session_error(py: Python<'_>, error: &SessionError) -> PyErr {
     build().map_or_else(|failure| failure, PyErr::from_value)
 }
 
-/// A failed run.
+/// A failed run. The exception holds the run as it stood.
 pub(crate) fn agent_error(py: Python<'_>, error: AgentError) -> PyErr {
-    let text = error.to_string();
-    let build = |name: &str, transcript: Option<&[std::sync::Arc<loom::Message>]>| -> PyResult<PyErr> {
-        let class = py.import("loom.errors")?.getattr(name)?;
-        let exception = class.call1((text.as_str(),))?;
-        if let Some(messages) = transcript {
-            let messages: Vec<Message> = messages.iter().map(|message| Message(message.clone())).collect();
-            exception.setattr("transcript", PyList::new(py, messages)?)?;
+    let (text, run) = (error.to_string(), error.run().cloned());
+    let build = || -> PyResult<PyErr> {
+        let exception = match &error {
+            AgentError::Llm { error, .. } => build(py, error)?,
+            other => py.import("loom.errors")?.getattr(class_of(other))?.call1((text.as_str(),))?,
+        };
+        if let AgentError::Output { problems, text, .. } = &error {
+            exception.setattr("problems", convert::to_py(py, problems)?)?;
+            exception.setattr("text", text)?;
+        }
+        if let Some(run) = run {
+            exception.setattr("run", Run::of(run))?;
         }
         Ok(PyErr::from_value(exception))
     };
-    let built = match error {
-        AgentError::Llm(error) => return llm_error(py, error),
-        AgentError::Recursion { transcript, .. } => build("RecursionError", Some(&transcript)),
-        AgentError::Tool(_) => build("ToolError", None),
-        _ => build("ExecutionError", None),
-    };
-    built.unwrap_or_else(|failure| PyRuntimeError::new_err(failure.to_string()))
+    build().unwrap_or_else(|failure| PyRuntimeError::new_err(failure.to_string()))
+}
+
+/// The name of an error's class in `loom.errors`.
+fn class_of(error: &AgentError) -> &'static str {
+    match error {
+        AgentError::Recursion { .. } => "RecursionError",
+        AgentError::Limit { limit, .. } => match limit {
+            Limit::ToolCalls => "ToolCallLimitError",
+            Limit::Tokens => "TokenLimitError",
+            Limit::Time => "TimeLimitError",
+            Limit::Cost => "CostLimitError",
+            Limit::InvalidCalls => "InvalidCallsError",
+            Limit::RepeatedCalls => "RepeatedCallError",
+            _ => "LimitError",
+        },
+        AgentError::Output { .. } => "OutputError",
+        AgentError::ToolChoice { .. } => "ToolChoiceError",
+        AgentError::ApprovalRequired { .. } => "ApprovalRequiredError",
+        AgentError::Tool(_) => "ToolError",
+        _ => "ExecutionError",
+    }
 }

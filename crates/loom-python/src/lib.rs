@@ -94,6 +94,8 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::Request>()?;
     module.add_class::<run::Tools>()?;
     module.add_class::<session::Session>()?;
+    module.add_class::<run::Options>()?;
+    module.add_class::<run::Stats>()?;
     module.add_class::<mcp::McpServer>()?;
     module.add_class::<emulator::EmulatedServer>()?;
     module.add_function(wrap_pyfunction!(emulator::emulate, module)?)?;

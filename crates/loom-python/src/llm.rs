@@ -17,7 +17,7 @@ use crate::callback::{self, Caller};
 use crate::completion::Completion;
 use crate::events::EventStream;
 use crate::http_client::Httpx;
-use crate::run::Tools;
+use crate::run::{Request, Tools};
 use crate::{convert, credential, errors};
 
 #[pyclass(frozen, module = "loom._loom")]
@@ -325,13 +325,17 @@ fn request(
     params: Option<&Bound<'_, PyDict>>,
     stream: bool,
 ) -> PyResult<loom::Request> {
+    if let Ok(request) = messages.cast::<Request>() {
+        // Of an agent's run: it holds all there is.
+        return Ok(loom::Request { stream, ..request.get().take() });
+    }
     let mut tools_in_prompt = false;
     let tools = match given(tools) {
         None => Vec::new(),
         Some(tools) => match tools.cast::<Tools>() {
             Ok(tools) => {
                 tools_in_prompt = tools.get().1;
-                tools.get().0.clone()
+                tools.get().0.specs().to_vec()
             }
             Err(_) => convert::tools(Some(tools))?,
         },
@@ -379,6 +383,7 @@ fn request(
             .transpose()?,
         params,
         extra_body,
+        unchecked: false,
         stream,
     })
 }

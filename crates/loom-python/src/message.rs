@@ -119,6 +119,12 @@ impl Message {
         convert::to_py(py, &self.0.ledger)
     }
 
+    /// The value of an answer that had to fit a schema, else `None`.
+    #[getter]
+    fn parsed<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.0.parsed.as_ref().map(|value| convert::to_py(py, value)).transpose()
+    }
+
     /// The message as a dict in OpenAI's form, with usage and the like where they are known.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_py(py, &*self.0)

@@ -1,11 +1,14 @@
 //! The run of an agent as Python's driver sees it: the state machine of `loom::agent::Run`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use loom::ToolSpec;
-use loom::agent::{Input, Run as RustRun, Step, ToolResult};
+use loom::agent::{
+    Input, Offer, Outcome, Output, Run as RustRun, RunLimits, RunOptions, Stats as RustStats, Step,
+    ToolResult, Used,
+};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyType};
 
 use crate::completion::{Completion, ToolCall};
 use crate::message::Message;
@@ -13,66 +16,181 @@ use crate::{convert, errors};
 
 /// The tools of an agent, read once, and whether they are to be described in the prompt.
 #[pyclass(frozen, module = "loom._loom")]
-pub(crate) struct Tools(pub(crate) Vec<ToolSpec>, pub(crate) bool);
+pub(crate) struct Tools(pub(crate) Offer, pub(crate) bool);
 
 #[pymethods]
 impl Tools {
     #[new]
     #[pyo3(signature = (tools, in_prompt = false))]
     fn new(tools: &Bound<'_, PyAny>, in_prompt: bool) -> PyResult<Self> {
-        convert::tools(Some(tools)).map(|specs| Self(specs, in_prompt))
+        convert::tools(Some(tools)).map(|specs| Self(Offer::new(specs), in_prompt))
     }
 
     /// The tools as OpenAI's dicts.
     fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        convert::to_py(py, &self.0)
+        convert::to_py(py, &self.0.specs())
     }
 
     fn __len__(&self) -> usize {
-        self.0.len()
+        self.0.specs().len()
     }
 }
 
-/// What the model shall be asked.
+/// What the runs of an agent are asked for, read and checked once.
 #[pyclass(frozen, module = "loom._loom")]
-pub(crate) struct Request(pub(crate) loom::Request);
+pub(crate) struct Options(RunOptions);
+
+#[pymethods]
+impl Options {
+    /// `output`: a name, a JSON schema, and how often an answer that does not fit is asked for again.
+    #[new]
+    #[pyo3(signature = (limits, tool_choice = None, output = None))]
+    fn new(
+        py: Python<'_>,
+        limits: &Bound<'_, PyAny>,
+        tool_choice: Option<&Bound<'_, PyAny>>,
+        output: Option<(String, Bound<'_, PyAny>, u32)>,
+    ) -> PyResult<Self> {
+        let wrong = |message: String| errors::llm_error(py, loom::LlmError::config(message));
+        let limits: RunLimits =
+            convert::from_py(limits, "limits").map_err(|error| wrong(error.value(py).to_string()))?;
+        limits.check().map_err(wrong)?;
+        let tool_choice = tool_choice
+            .map(|choice| convert::from_py(choice, "tool_choice"))
+            .transpose()
+            .map_err(|error| wrong(error.value(py).to_string()))?;
+        let output = output
+            .map(|(name, schema, max_retries)| {
+                let mut output = Output::new(&name, convert::from_py(&schema, "the output schema")?)
+                    .map_err(|error| errors::llm_error(py, error))?;
+                output.max_retries = max_retries;
+                Ok::<_, PyErr>(output)
+            })
+            .transpose()?;
+        Ok(Self(RunOptions { limits, tool_choice, output }))
+    }
+}
+
+/// What an agent has done so far.
+#[pyclass(frozen, module = "loom._loom")]
+pub(crate) struct Stats(RustStats);
+
+#[pymethods]
+impl Stats {
+    #[new]
+    fn new() -> Self {
+        Self(RustStats::default())
+    }
+
+    /// Adds a run that has ended: `"answered"`, `"paused"` or `"failed"`.
+    fn add(&self, outcome: &str, run: &Run) {
+        let outcome = match outcome {
+            "answered" => Outcome::Answered,
+            "paused" => Outcome::Paused,
+            _ => Outcome::Failed,
+        };
+        self.0.add(outcome, &run.run.used().since(&run.before));
+    }
+
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        convert::to_py(py, &self.0.snapshot())
+    }
+}
+
+/// What the model shall be asked. It is taken out by the LLM that is asked.
+#[pyclass(frozen, module = "loom._loom")]
+pub(crate) struct Request(Mutex<loom::Request>);
+
+impl Request {
+    pub(crate) fn take(&self) -> loom::Request {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 #[pymethods]
 impl Request {
-    /// The messages as OpenAI's dicts, for LLMs written in Python.
-    fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let dicts = self.0.messages.iter().map(|message| convert::to_py(py, &**message));
-        PyList::new(py, dicts.collect::<PyResult<Vec<_>>>()?)
+    /// The messages as OpenAI's dicts, and the keyword arguments for an LLM written in Python.
+    fn arguments<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, pyo3::types::PyDict>)> {
+        let request = self.take();
+        let dicts = request.messages.iter().map(|message| convert::to_py(py, &**message));
+        let messages = PyList::new(py, dicts.collect::<PyResult<Vec<_>>>()?)?;
+        let arguments = pyo3::types::PyDict::new(py);
+        if !request.tools.is_empty() {
+            arguments.set_item("tools", convert::to_py(py, &request.tools)?)?;
+        }
+        if let Some(format) = &request.response_format {
+            arguments.set_item("response_format", convert::to_py(py, format)?)?;
+        }
+        if let Some(choice) = &request.tool_choice {
+            arguments.set_item("tool_choice", convert::to_py(py, choice)?)?;
+        }
+        Ok((messages, arguments))
     }
 }
 
-/// The state machine. Each step returns `(kind, value)`: `("model", Request)`, `("tools", [ToolCall])` or
-/// `("done", Message)`.
-#[pyclass(module = "loom._loom")]
+type Stepped<'py> = (&'static str, Bound<'py, PyAny>);
+
+/// A run: the conversation so far, and where it stands. It can be stored between any two steps and resumed elsewhere.
+#[pyclass(module = "loom")]
 pub(crate) struct Run {
     run: RustRun,
-    tools: Py<Tools>,
+    tools: Option<Py<Tools>>,
+    /// What it had used before this driver took it on.
+    before: Used,
+    clock: Option<Instant>,
+}
+
+impl Run {
+    pub(crate) fn of(run: RustRun) -> Self {
+        Self { before: *run.used(), run, tools: None, clock: None }
+    }
 }
 
 #[pymethods]
 impl Run {
     #[new]
+    #[pyo3(signature = (messages, system_prompt, options))]
     fn new(
         messages: &Bound<'_, PyAny>,
         system_prompt: Option<&str>,
-        max_turns: u32,
-        tools: Py<Tools>,
+        options: &Bound<'_, Options>,
     ) -> PyResult<Self> {
         let mut messages = convert::messages(messages)?;
         if let Some(prompt) = system_prompt {
             messages.insert(0, Arc::new(loom::Message::system(prompt)));
         }
-        Ok(Self { run: RustRun::new(messages, max_turns), tools })
+        Ok(Self::of(RustRun::new(messages, options.get().0.clone())))
+    }
+
+    /// A run that was stored by `to_json`, in Python or in Rust.
+    #[classmethod]
+    fn from_json(cls: &Bound<'_, PyType>, text: &str) -> PyResult<Self> {
+        RustRun::from_json(text).map(Self::of).map_err(|error| errors::agent_error(cls.py(), error))
+    }
+
+    fn to_json(&self) -> String {
+        self.run.to_json()
+    }
+
+    fn __copy__(&self) -> Self {
+        Self::of(self.run.clone())
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((slf.get_type().getattr("from_json")?, (slf.borrow().to_json(),)))
     }
 
     #[getter]
     fn turns(&self) -> u32 {
         self.run.turns()
+    }
+
+    #[getter]
+    fn is_done(&self) -> bool {
+        self.run.is_done()
     }
 
     /// The whole conversation so far.
@@ -81,7 +199,54 @@ impl Run {
         self.run.messages().iter().cloned().map(Message).collect()
     }
 
-    fn start<'py>(&mut self, py: Python<'py>) -> PyResult<(&'static str, Bound<'py, PyAny>)> {
+    /// What the run has added to the conversation.
+    #[getter]
+    fn new_messages(&self) -> Vec<Message> {
+        self.run.new_messages().iter().cloned().map(Message).collect()
+    }
+
+    /// What it has used of its limits.
+    #[getter]
+    fn used<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        convert::to_py(py, self.run.used())
+    }
+
+    #[getter]
+    fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        convert::to_py(py, &self.run.ledger())
+    }
+
+    /// The calls that wait for approval.
+    #[getter]
+    fn held(&self) -> Vec<ToolCall> {
+        self.run.held().into_iter().map(ToolCall).collect()
+    }
+
+    #[pyo3(signature = (id = None))]
+    fn approve(&mut self, py: Python<'_>, id: Option<&str>) -> PyResult<()> {
+        self.run.approve(id).map_err(|error| errors::agent_error(py, error))
+    }
+
+    #[pyo3(signature = (id = None, reason = ""))]
+    fn deny(&mut self, py: Python<'_>, id: Option<&str>, reason: &str) -> PyResult<()> {
+        self.run.deny(id, reason).map_err(|error| errors::agent_error(py, error))
+    }
+
+    fn is_approved(&self, id: &str) -> bool {
+        self.run.is_approved(id)
+    }
+
+    /// Begins to drive the run, or goes on with it, within these limits.
+    fn start<'py>(
+        &mut self,
+        py: Python<'py>,
+        tools: Py<Tools>,
+        options: &Bound<'py, Options>,
+    ) -> PyResult<Stepped<'py>> {
+        self.run.limits_mut().clone_from(&options.get().0.limits);
+        self.before = *self.run.used();
+        self.clock = Some(Instant::now());
+        self.tools = Some(tools);
         self.step(py, Input::Start)
     }
 
@@ -89,31 +254,83 @@ impl Run {
         &mut self,
         py: Python<'py>,
         completion: &Bound<'py, Completion>,
-    ) -> PyResult<(&'static str, Bound<'py, PyAny>)> {
+    ) -> PyResult<Stepped<'py>> {
         self.step(py, Input::Completion(Box::new(completion.get().0.clone())))
     }
 
-    /// Takes results as `(id, content, is_error)`.
+    /// These calls wait for approval.
+    fn hold<'py>(&mut self, py: Python<'py>, ids: Vec<String>) -> PyResult<Stepped<'py>> {
+        self.step(py, Input::Held(ids))
+    }
+
+    /// Takes results as `(id, content, is_error)`; the content is a text or a list of parts.
     fn tool_results<'py>(
         &mut self,
         py: Python<'py>,
-        results: Vec<(String, String, bool)>,
-    ) -> PyResult<(&'static str, Bound<'py, PyAny>)> {
-        let results = results.into_iter().map(|(id, content, is_error)| ToolResult { id, content, is_error });
-        self.step(py, Input::ToolResults(results.collect()))
+        results: Vec<(String, Bound<'py, PyAny>, bool)>,
+    ) -> PyResult<Stepped<'py>> {
+        let results = results
+            .into_iter()
+            .map(|(id, content, is_error)| {
+                Ok(ToolResult { id, content: convert::from_py(&content, "the result of a tool")?, is_error })
+            })
+            .collect::<PyResult<_>>()?;
+        self.step(py, Input::ToolResults(results))
+    }
+
+    /// What is to be told of the last step, as events.
+    fn reports<'py>(&mut self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.run.take_reports().iter().map(|event| convert::to_py(py, event)).collect()
+    }
+
+    /// Seconds that are left, or `None` for any number.
+    fn time_left(&mut self) -> Option<f64> {
+        let most = self.run.limits().max_seconds?;
+        self.keep_time();
+        Some((most - self.run.used().seconds).max(0.0))
+    }
+
+    /// Raises that the time is up.
+    fn out_of_time(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.keep_time();
+        Err(errors::agent_error(py, self.run.out_of_time()))
+    }
+
+    fn __repr__(&self) -> String {
+        let state = if self.run.is_done() { "done" } else { "open" };
+        format!("Run({state}, messages={}, turns={})", self.run.messages().len(), self.run.turns())
     }
 }
 
 impl Run {
-    fn step<'py>(&mut self, py: Python<'py>, input: Input) -> PyResult<(&'static str, Bound<'py, PyAny>)> {
-        let step =
-            self.run.step(input, &self.tools.get().0).map_err(|error| errors::agent_error(py, error))?;
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        if let Some(since) = self.clock.replace(now) {
+            self.run.add_seconds((now - since).as_secs_f64());
+        }
+    }
+
+    fn step<'py>(&mut self, py: Python<'py>, input: Input) -> PyResult<Stepped<'py>> {
+        self.keep_time();
+        let Some(tools) = &self.tools else {
+            return Err(errors::agent_error(
+                py,
+                loom::AgentError::Execution("start the run first: agent.run(run)".to_owned()),
+            ));
+        };
+        let Tools(offer, in_prompt) = tools.get();
+        let step = self.run.step(input, offer).map_err(|error| errors::agent_error(py, error))?;
+        let calls = |calls: Vec<loom::ToolCall>| -> PyResult<Bound<'py, PyAny>> {
+            let calls = calls.into_iter().map(|call| Bound::new(py, ToolCall(call)));
+            Ok(PyList::new(py, calls.collect::<PyResult<Vec<_>>>()?)?.into_any())
+        };
         Ok(match step {
-            Step::CallModel(request) => ("model", Bound::new(py, Request(*request))?.into_any()),
-            Step::CallTools(calls) => {
-                let calls = calls.into_iter().map(|call| Bound::new(py, ToolCall(call)));
-                ("tools", PyList::new(py, calls.collect::<PyResult<Vec<_>>>()?)?.into_any())
+            Step::CallModel(request) => {
+                let request = loom::Request { tools_in_prompt: *in_prompt, ..*request };
+                ("model", Bound::new(py, Request(Mutex::new(request)))?.into_any())
             }
+            Step::CallTools(open) => ("tools", calls(open)?),
+            Step::Pause(held) => ("pause", calls(held)?),
             Step::Done(message) => ("done", Bound::new(py, Message(Arc::new(*message)))?.into_any()),
         })
     }

@@ -88,6 +88,14 @@ rules! {
     UsageInvalid = "usage_invalid" in "answer.usage",
     /// The connection broke after the answer was complete.
     BrokenAfterEnd = "broken_after_end" in "connection",
+    /// The server passed over `tool_choice`: the model was told in words and asked once more.
+    ToolChoiceIgnored = "tool_choice_ignored" in "answer.tool_calls",
+    /// The server did not count tokens; four bytes were taken for one, for the limits of the run.
+    UsageEstimated = "usage_estimated" in "answer.usage",
+    /// The endpoint does not take tools and a format at once: the format was asked for when the tools were done.
+    FormatAfterTools = "format_after_tools" in "request.response_format",
+    /// The answer did not fit the schema: the model was told what is wrong and asked again.
+    OutputRepaired = "output_repaired" in "answer.content",
     /// A parameter that the server refused was left out or respelled.
     RequestAdapted = "request_adapted" in "request",
     /// The path that answered differs from the base URL as given.

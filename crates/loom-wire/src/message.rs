@@ -122,6 +122,9 @@ pub struct Message {
     /// What was bridged for this answer; on an agent's answer, in the whole run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ledger: Vec<LedgerEntry>,
+    /// The value of an answer that had to fit a schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parsed: Option<Value>,
     /// Fields that Loom does not know; sent as they are.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -147,6 +150,7 @@ impl Message {
             model: None,
             request_id: None,
             ledger: Vec::new(),
+            parsed: None,
             extra: Map::new(),
         }
     }
@@ -205,6 +209,7 @@ impl From<Completion> for Message {
             model: completion.model,
             request_id: completion.request_id,
             ledger: completion.ledger,
+            parsed: None,
             extra: completion.extra,
         }
     }

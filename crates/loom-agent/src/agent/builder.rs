@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use loom_wire::{Limits, LlmError};
+use loom_wire::{Limits, LlmError, ToolChoice};
 use serde_json::Value;
 
 use crate::agent::driver::{Agent, EventHandler, Inner};
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
-use crate::agent::run::DEFAULT_MAX_TURNS;
+use crate::agent::run::{Offer, Output, RunLimits, RunOptions};
+use crate::agent::stats::Stats;
 use crate::agent::tool::{Tool, Tools};
 use crate::endpoint::Timeout;
 use crate::model::{Llm, LlmSettings};
@@ -31,7 +32,8 @@ pub fn agent(name: impl Into<String>) -> AgentBuilder {
         settings_given: None,
         system_prompt: None,
         tools: Vec::new(),
-        max_turns: DEFAULT_MAX_TURNS,
+        options: RunOptions::default(),
+        output: None,
         event_handler: None,
     }
 }
@@ -46,7 +48,9 @@ pub struct AgentBuilder {
     settings_given: Option<&'static str>,
     system_prompt: Option<String>,
     tools: Vec<Arc<dyn Tool>>,
-    max_turns: u32,
+    options: RunOptions,
+    /// A name and a JSON schema.
+    output: Option<(String, Value)>,
     event_handler: Option<EventHandler>,
 }
 
@@ -172,7 +176,35 @@ impl AgentBuilder {
 
     /// How often the model may be asked in one run. Default 20.
     pub fn max_recursion_depth(mut self, turns: u32) -> Self {
-        self.max_turns = turns;
+        self.options.limits.max_turns = turns;
+        self
+    }
+
+    /// How far a run may go. Each limit ends it with an error that holds the run so far.
+    ///
+    /// ```
+    /// use loom::agent::RunLimits;
+    ///
+    /// let limits = RunLimits { max_tool_calls: Some(10), max_seconds: Some(60.0), ..RunLimits::default() };
+    /// let agent = loom::agent("assistant").base_url("http://localhost:8000/v1").run_limits(limits);
+    /// # let _ = agent;
+    /// ```
+    pub fn run_limits(mut self, limits: RunLimits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// How the model may use the tools until it has called one. `Required` and `Named` are held to even where the server
+    /// passes over them: the model is asked once more in words. Default: as it likes.
+    pub fn tool_choice(mut self, choice: ToolChoice) -> Self {
+        self.options.tool_choice = Some(choice);
+        self
+    }
+
+    /// What the answer must be: a JSON schema, with a name for it. The value is the answer's `parsed`. An answer that does
+    /// not fit is asked for again, twice.
+    pub fn output_schema(mut self, name: impl Into<String>, schema: Value) -> Self {
+        self.output = Some((name.into(), schema));
         self
     }
 
@@ -211,18 +243,21 @@ impl AgentBuilder {
             }
             (None, _) => self.settings.open()?,
         };
-        if self.max_turns == 0 {
-            return Err(LlmError::config("max_recursion_depth is a number of turns from 1, not 0").into());
+        let mut options = self.options;
+        options.limits.check().map_err(LlmError::config)?;
+        if let Some((name, schema)) = self.output {
+            options.output = Some(Output::new(&name, schema)?);
         }
         let tools = Tools::new(self.tools).map_err(AgentError::Tool)?;
         Ok(Agent::new(Inner {
             name: self.name,
             llm,
             system_prompt: self.system_prompt,
-            specs: tools.specs(),
+            offer: Offer::new(tools.specs()),
             tools,
-            max_turns: self.max_turns,
+            options,
             event_handler: self.event_handler,
+            stats: Stats::default(),
         }))
     }
 }

@@ -1,16 +1,20 @@
 //! The driver: does the IO that the run's state machine asks for.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt, stream};
-use loom_wire::{Completion, Event, Message, Request, ToolCall, ToolSpec};
+use loom_wire::{Completion, Event, Message, Request};
+use tokio::time::Instant;
 
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
-use crate::agent::run::{Input, Run, Step, ToolResult};
+use crate::agent::execute::{self, Running};
+use crate::agent::run::{Input, Offer, Run, RunOptions, Step, ToolResult, Used};
+use crate::agent::stats::{Outcome, Stats};
 use crate::agent::tool::Tools;
 use crate::model::{EventStream, Llm, unfinished};
 
@@ -26,16 +30,22 @@ pub(crate) struct Inner {
     pub(crate) llm: Arc<dyn Llm>,
     pub(crate) system_prompt: Option<String>,
     pub(crate) tools: Tools,
-    pub(crate) specs: Vec<ToolSpec>,
-    pub(crate) max_turns: u32,
+    pub(crate) offer: Offer,
+    pub(crate) options: RunOptions,
     pub(crate) event_handler: Option<EventHandler>,
+    pub(crate) stats: Stats,
 }
 
 /// The events of a run. Dropping it ends the run and closes its connection.
 pub type AgentStream = Pin<Box<dyn Stream<Item = Result<AgentEvent, AgentError>> + Send>>;
 
-/// What a run starts from: a text, a message, or a conversation.
-pub struct Conversation(Vec<Arc<Message>>);
+/// What a run starts from: a text, a message, a conversation, or a run that was paused or has failed.
+pub struct Conversation(Start);
+
+enum Start {
+    Messages(Vec<Arc<Message>>),
+    Resumed(Box<Run>),
+}
 
 impl From<&str> for Conversation {
     fn from(text: &str) -> Self {
@@ -51,13 +61,20 @@ impl From<String> for Conversation {
 
 impl From<Message> for Conversation {
     fn from(message: Message) -> Self {
-        Self(vec![Arc::new(message)])
+        Self(Start::Messages(vec![Arc::new(message)]))
     }
 }
 
 impl From<Vec<Message>> for Conversation {
     fn from(messages: Vec<Message>) -> Self {
-        Self(messages.into_iter().map(Arc::new).collect())
+        Self(Start::Messages(messages.into_iter().map(Arc::new).collect()))
+    }
+}
+
+impl From<Run> for Conversation {
+    /// The run goes on where it stood, within the limits of the agent that resumes it.
+    fn from(run: Run) -> Self {
+        Self(Start::Resumed(Box::new(run)))
     }
 }
 
@@ -95,17 +112,33 @@ impl Agent {
         self.events(input.into(), true)
     }
 
+    /// What this agent has done so far, in all runs, those of its clones included.
+    pub fn get_stats(&self) -> crate::agent::StatsSnapshot {
+        self.0.stats.snapshot()
+    }
+
     fn events(&self, input: Conversation, deltas: bool) -> AgentStream {
-        let mut messages = input.0;
-        if let Some(prompt) = &self.0.system_prompt {
-            messages.insert(0, Arc::new(Message::system(prompt.as_str())));
-        }
+        let run = match input.0 {
+            Start::Messages(mut messages) => {
+                if let Some(prompt) = &self.0.system_prompt {
+                    messages.insert(0, Arc::new(Message::system(prompt.as_str())));
+                }
+                Run::new(messages, self.0.options.clone())
+            }
+            Start::Resumed(mut run) => {
+                run.limits_mut().clone_from(&self.0.options.limits);
+                *run
+            }
+        };
         let driver = Driver {
             agent: Arc::clone(&self.0),
-            run: Run::new(messages, self.0.max_turns),
+            before: *run.used(),
+            run,
             deltas,
             doing: Doing::Starting,
             ready: VecDeque::new(),
+            clock: None,
+            is_counted: false,
         };
         Box::pin(stream::unfold(driver, |mut driver| async move {
             driver.next().await.map(|event| (event, driver))
@@ -115,7 +148,7 @@ impl Agent {
 
 impl std::fmt::Debug for Agent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let tools: Vec<&str> = self.0.specs.iter().map(|spec| spec.name.as_str()).collect();
+        let tools: Vec<&str> = self.0.offer.specs().iter().map(|spec| spec.name.as_str()).collect();
         f.debug_struct("Agent")
             .field("name", &self.0.name)
             .field("model", &self.0.llm.model_name())
@@ -127,17 +160,22 @@ impl std::fmt::Debug for Agent {
 struct Driver {
     agent: Arc<Inner>,
     run: Run,
+    /// What the run had used before this driver took it on.
+    before: Used,
     deltas: bool,
     doing: Doing,
     ready: VecDeque<AgentEvent>,
+    /// Since when time is to be added to the run's.
+    clock: Option<Instant>,
+    is_counted: bool,
 }
-
-type RunningTools = FuturesUnordered<Pin<Box<dyn Future<Output = (ToolCall, ToolResult)> + Send>>>;
 
 enum Doing {
     Starting,
     Model(EventStream, Box<Completion>),
-    Tools(RunningTools, Vec<ToolResult>),
+    Tools(Running, Vec<ToolResult>),
+    /// The run ends with this once all events are delivered.
+    Failing(Box<AgentError>),
     Nothing,
 }
 
@@ -145,34 +183,80 @@ impl Driver {
     async fn next(&mut self) -> Option<Result<AgentEvent, AgentError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                if let Some(handler) = &self.agent.event_handler {
-                    handler(&event);
-                }
+                self.tell(&event);
                 return Some(Ok(event));
             }
-            if let Err(error) = self.advance().await {
-                self.doing = Doing::Nothing;
-                return Some(Err(error));
+            match std::mem::replace(&mut self.doing, Doing::Nothing) {
+                Doing::Nothing => return None,
+                Doing::Failing(error) => {
+                    let paused = matches!(*error, AgentError::ApprovalRequired { .. });
+                    self.ended(if paused { Outcome::Paused } else { Outcome::Failed });
+                    return Some(Err(*error));
+                }
+                doing => self.doing = doing,
             }
-            if self.ready.is_empty() && matches!(self.doing, Doing::Nothing) {
-                return None;
+            let failed = match self.deadline() {
+                None => self.advance().await.err(),
+                Some(deadline) => match tokio::time::timeout_at(deadline, self.advance()).await {
+                    Ok(advanced) => advanced.err(),
+                    Err(_) => {
+                        self.keep_time();
+                        Some(self.run.out_of_time())
+                    }
+                },
+            };
+            if let Some(error) = failed {
+                self.ready.extend(self.run.take_reports());
+                self.doing = Doing::Failing(Box::new(error));
             }
+        }
+    }
+
+    /// Whoever listens must not harm the run.
+    fn tell(&self, event: &AgentEvent) {
+        if let Some(handler) = &self.agent.event_handler
+            && std::panic::catch_unwind(AssertUnwindSafe(|| handler(event))).is_err()
+        {
+            tracing::warn!(target: "loom", "the event handler panicked");
+        }
+    }
+
+    /// When the run's time is up.
+    fn deadline(&self) -> Option<Instant> {
+        let left = self.run.limits().max_seconds? - self.run.used().seconds;
+        let since = self.clock.unwrap_or_else(Instant::now);
+        since.checked_add(Duration::try_from_secs_f64(left.max(0.0)).ok()?)
+    }
+
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        if let Some(since) = self.clock.replace(now) {
+            self.run.add_seconds((now - since).as_secs_f64());
+        }
+    }
+
+    /// Counts the run, once.
+    fn ended(&mut self, outcome: Outcome) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.keep_time();
+            self.agent.stats.add(outcome, &self.run.used().since(&self.before));
         }
     }
 
     /// Does one thing: starts a step, takes one event of the model, or takes one result of a tool.
     async fn advance(&mut self) -> Result<(), AgentError> {
         let input = match &mut self.doing {
-            Doing::Nothing => return Ok(()),
+            Doing::Nothing | Doing::Failing(_) => return Ok(()),
             Doing::Starting => {
+                self.clock = Some(Instant::now());
                 self.ready.push_back(AgentEvent::RunStart { agent: self.agent.name.clone() });
                 Input::Start
             }
             Doing::Model(events, completion) => {
                 let Some(event) = events.next().await else {
-                    return Err(unfinished(std::mem::take(completion)).into());
+                    return Err(self.run.failed(unfinished(std::mem::take(completion))));
                 };
-                let event = event?;
+                let event = event.map_err(|error| self.run.failed(error))?;
                 completion.absorb(&event);
                 let report = match event {
                     Event::Finish(_) => None,
@@ -204,44 +288,50 @@ impl Driver {
                 }
             },
         };
-        self.doing = match self.run.step(input, &self.agent.specs)? {
-            Step::CallModel(request) => {
-                self.ready.push_back(AgentEvent::ModelRequest { turn: self.run.turns() });
-                let request = Request { tools: self.agent.specs.clone(), stream: self.deltas, ..*request };
-                Doing::Model(self.agent.llm.stream(request), Box::default())
-            }
-            Step::CallTools(calls) => Doing::Tools(self.start_tools(calls), Vec::new()),
-            Step::Done(message) => {
-                self.ready
-                    .push_back(AgentEvent::Finish { finish_reason: message.finish_reason.clone(), message });
-                Doing::Nothing
-            }
-        };
-        Ok(())
+        self.keep_time();
+        self.step(input)
     }
 
-    fn start_tools(&mut self, calls: Vec<ToolCall>) -> RunningTools {
-        let running = RunningTools::new();
-        for call in calls {
-            self.ready.push_back(AgentEvent::ToolStart {
-                id: call.id.clone(),
-                name: call.name.clone(),
-                arguments: call.arguments_object(),
-            });
-            let tool = self.agent.tools.get(&call.name).cloned();
-            running.push(Box::pin(async move {
-                let returned = match &tool {
-                    Some(tool) => tool.call(&call).await,
-                    None => Err(format!("there is no tool called {:?}", call.name)),
-                };
-                let (content, is_error) = match returned {
-                    Ok(content) => (content, false),
-                    Err(error) => (format!("Error: {error}"), true),
-                };
-                let result = ToolResult { id: call.id.clone(), content, is_error };
-                (call, result)
-            }));
+    /// Takes a step of the run and begins what it asks for.
+    fn step(&mut self, input: Input) -> Result<(), AgentError> {
+        let mut input = input;
+        loop {
+            let step = self.run.step(input, &self.agent.offer)?;
+            self.ready.extend(self.run.take_reports());
+            self.doing = match step {
+                Step::CallModel(request) => {
+                    self.ready.push_back(AgentEvent::ModelRequest { turn: self.run.turns() });
+                    let request = Request { stream: self.deltas, ..*request };
+                    Doing::Model(self.agent.llm.stream(request), Box::default())
+                }
+                Step::CallTools(calls) => {
+                    let held = execute::to_be_held(&self.agent.tools, &self.run, &calls);
+                    if !held.is_empty() {
+                        input = Input::Held(held);
+                        continue;
+                    }
+                    self.ready.extend(calls.iter().map(|call| AgentEvent::ToolStart {
+                        id: call.id.clone(),
+                        name: call.name.clone(),
+                        arguments: call.arguments_object(),
+                    }));
+                    Doing::Tools(execute::start(&self.agent.tools, calls), Vec::new())
+                }
+                Step::Pause(calls) => {
+                    self.ready.push_back(AgentEvent::ApprovalRequired { tool_calls: calls.clone() });
+                    let run = self.run.stored();
+                    Doing::Failing(Box::new(AgentError::ApprovalRequired { calls, run }))
+                }
+                Step::Done(message) => {
+                    self.ended(Outcome::Answered);
+                    self.ready.push_back(AgentEvent::Finish {
+                        finish_reason: message.finish_reason.clone(),
+                        message,
+                    });
+                    Doing::Nothing
+                }
+            };
+            return Ok(());
         }
-        running
     }
 }

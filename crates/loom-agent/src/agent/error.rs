@@ -1,16 +1,25 @@
-//! How a run can end without an answer.
+//! How a run can end without an answer. What had been done by then is never lost: each error of a run holds the run.
 
 use std::sync::Arc;
 
-use loom_wire::{LlmError, Message};
+use loom_wire::{LlmError, Message, ToolCall};
+
+use crate::agent::run::{Limit, Run};
+use crate::schema::Problem;
 
 /// An agent's failure.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentError {
-    /// The model call failed.
-    #[error(transparent)]
-    Llm(#[from] LlmError),
+    /// The model call failed, or the settings cannot work.
+    #[error("{error}")]
+    Llm {
+        /// What failed.
+        #[source]
+        error: LlmError,
+        /// The run up to there; none if it had not begun.
+        run: Option<Box<Run>>,
+    },
     /// The model wanted more turns than the run may take.
     #[error(
         "the run has reached max_recursion_depth ({limit} turns) without an answer: raise it, or see in the transcript what the model repeats"
@@ -18,13 +27,106 @@ pub enum AgentError {
     Recursion {
         /// The limit.
         limit: u32,
-        /// The conversation up to there.
-        transcript: Vec<Arc<Message>>,
+        /// The run up to there.
+        run: Box<Run>,
     },
-    /// A tool cannot be used.
+    /// Another limit of the run was reached.
+    #[error("{message}")]
+    Limit {
+        /// Which one.
+        limit: Limit,
+        /// What was used of it.
+        message: String,
+        /// The run up to there.
+        run: Box<Run>,
+    },
+    /// The answer did not become what was asked for.
+    #[error("the answer does not fit its schema: {}", listed(problems))]
+    Output {
+        /// What does not fit in the last answer.
+        problems: Vec<Problem>,
+        /// The last answer.
+        text: String,
+        /// The run up to there.
+        run: Box<Run>,
+    },
+    /// The model did not call the tool that it was to call.
+    #[error("{message}")]
+    ToolChoice {
+        /// Which one.
+        message: String,
+        /// The run up to there.
+        run: Box<Run>,
+    },
+    /// The run waits for somebody's approval of calls: approve or deny them on the run, then run it again.
+    #[error("the run waits for approval of {}", names(calls))]
+    ApprovalRequired {
+        /// The calls that wait.
+        calls: Vec<ToolCall>,
+        /// The run, to be stored or resumed.
+        run: Box<Run>,
+    },
+    /// A tool cannot be used, or has failed and was to end the run.
     #[error("{0}")]
     Tool(String),
     /// The run itself went wrong.
     #[error("{0}")]
     Execution(String),
+}
+
+impl AgentError {
+    /// The failed model call, if it was one.
+    pub fn llm(&self) -> Option<&LlmError> {
+        match self {
+            Self::Llm { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What went wrong, in a word: the kind of a failed model call, or `recursion`, the limit's name, `output`, `tool_choice`,
+    /// `approval_required`, `tool`, `execution`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Llm { error, .. } => error.kind.as_str(),
+            Self::Recursion { .. } => "recursion",
+            Self::Limit { limit, .. } => limit.as_str(),
+            Self::Output { .. } => "output",
+            Self::ToolChoice { .. } => "tool_choice",
+            Self::ApprovalRequired { .. } => "approval_required",
+            Self::Tool(_) => "tool",
+            Self::Execution(_) => "execution",
+        }
+    }
+
+    /// The run up to the failure: it can be stored, and resumed.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Llm { run, .. } => run.as_deref(),
+            Self::Recursion { run, .. }
+            | Self::Limit { run, .. }
+            | Self::Output { run, .. }
+            | Self::ToolChoice { run, .. }
+            | Self::ApprovalRequired { run, .. } => Some(run),
+            Self::Tool(_) | Self::Execution(_) => None,
+        }
+    }
+
+    /// The conversation up to the failure.
+    pub fn transcript(&self) -> &[Arc<Message>] {
+        self.run().map(Run::messages).unwrap_or_default()
+    }
+}
+
+impl From<LlmError> for AgentError {
+    fn from(error: LlmError) -> Self {
+        Self::Llm { error, run: None }
+    }
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn names(calls: &[ToolCall]) -> String {
+    calls.iter().map(|call| call.name.as_str()).collect::<Vec<_>>().join(", ")
 }

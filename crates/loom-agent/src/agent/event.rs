@@ -1,6 +1,6 @@
 //! What a run reports while it goes on: one vocabulary for Rust, Python and `--json`.
 
-use loom_wire::{Message, Retry, ToolCall, Usage};
+use loom_wire::{Content, LedgerEntry, Message, Retry, ToolCall, Usage};
 use serde::Serialize;
 
 /// An event of a run.
@@ -50,9 +50,20 @@ pub enum AgentEvent {
         /// The tool's name.
         name: String,
         /// What the model gets to read.
-        content: String,
-        /// The tool failed.
+        content: Content,
+        /// The tool failed, or was not called (then there was no `tool_start`).
         is_error: bool,
+    },
+    /// Calls wait for approval. The run ends here; it can be resumed.
+    ApprovalRequired {
+        /// The calls.
+        #[serde(serialize_with = "flat_calls")]
+        tool_calls: Vec<ToolCall>,
+    },
+    /// What the last turn needed, of the server or of the model, to be usable.
+    Adaptation {
+        /// The entries of the ledger.
+        ledger: Vec<LedgerEntry>,
     },
     /// Tokens used by one turn.
     Usage(Usage),

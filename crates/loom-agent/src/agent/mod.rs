@@ -5,7 +5,9 @@ mod context;
 mod driver;
 pub(crate) mod error;
 mod event;
+mod execute;
 mod run;
+mod stats;
 mod tool;
 
 pub use builder::{AgentBuilder, LlmSource, agent};
@@ -13,5 +15,6 @@ pub use context::{CompactReason, Compacted, Context, ContextPolicy, Cut};
 pub use driver::{Agent, AgentStream, Conversation};
 pub use error::AgentError;
 pub use event::AgentEvent;
-pub use run::{DEFAULT_MAX_TURNS, Input, Run, Step, ToolResult};
+pub use run::{Input, Limit, Offer, Output, Prices, Run, RunLimits, RunOptions, Step, ToolResult, Used};
+pub use stats::{Outcome, Stats, StatsSnapshot};
 pub use tool::{Tool, offered_names, schema_of, tool};

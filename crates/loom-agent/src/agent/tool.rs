@@ -21,6 +21,12 @@ pub trait Tool: Send + Sync {
         None
     }
 
+    /// Whether somebody must approve the call before it is executed. The run then pauses:
+    /// [`AgentError::ApprovalRequired`](crate::AgentError::ApprovalRequired).
+    fn requires_approval(&self, _call: &ToolCall) -> bool {
+        false
+    }
+
     /// Runs a call. The text goes to the model; so does that of an error, which does not end the run.
     fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<String, String>>;
 }

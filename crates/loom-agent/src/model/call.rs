@@ -329,7 +329,9 @@ impl Call {
         if self.llm.strict {
             decoder.be_strict();
         }
-        if self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for) {
+        if !self.request.unchecked
+            && self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for)
+        {
             decoder.expect_json();
         }
         let mut reading = Box::new(Reading {

@@ -309,7 +309,7 @@ async fn agent(llm: &UnifiedLlm, spec: &RequestSpec, expect: &Expect) -> Result<
             compare(expect.text.as_ref().unwrap_or(&Value::Null), &message.text().into(), true, "text")?;
             Ok(Outcome::default())
         }
-        Err(AgentError::Llm(error)) => Ok(failed(&error)),
+        Err(AgentError::Llm { error, .. }) => Ok(failed(&error)),
         Err(error) => Err(format!("the run failed: {error}")),
     }
 }

@@ -49,6 +49,8 @@ pub struct Request {
     pub extra_headers: Vec<(String, Option<String>)>,
     /// Query parameters of this call.
     pub extra_query: Vec<(String, String)>,
+    /// The caller checks by itself that the answer is what `response_format` asks for, and knows what to do if it is not.
+    pub unchecked: bool,
     /// Whether deltas are wanted as they come. A server may still answer in one piece, or the other way round.
     pub stream: bool,
 }
@@ -75,6 +77,7 @@ impl std::fmt::Debug for Request {
             .field("extra_body", &self.extra_body)
             .field("extra_headers", &headers)
             .field("extra_query", &query)
+            .field("unchecked", &self.unchecked)
             .field("stream", &self.stream)
             .finish()
     }
