@@ -229,6 +229,16 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// Adds an event that nobody else needs: a text that comes in one piece is not copied.
+    pub fn take(&mut self, event: Event) {
+        match event {
+            Event::ContentDelta { content } if self.content.is_empty() => self.content = content,
+            Event::ToolCalls { tool_calls } if self.tool_calls.is_empty() => self.tool_calls = tool_calls,
+            Event::Finish(finish) => self.end(*finish),
+            other => self.absorb(&other),
+        }
+    }
+
     /// Adds an event.
     pub fn absorb(&mut self, event: &Event) {
         match event {
@@ -240,19 +250,22 @@ impl Completion {
             Event::Usage(usage) => self.usage = Some(*usage),
             // The answer begins anew.
             Event::Retry(_) => {}
-            Event::Finish(finish) => {
-                let finish = (**finish).clone();
-                self.finish_reason = finish.finish_reason;
-                self.model = finish.model;
-                self.id = finish.id;
-                self.request_id = finish.request_id;
-                self.refusal = finish.refusal;
-                self.content = finish.content.unwrap_or_else(|| std::mem::take(&mut self.content));
-                self.queue_seconds = finish.queue_seconds;
-                self.ledger = finish.ledger;
-                self.extra = finish.extra;
-            }
+            Event::Finish(finish) => self.end((**finish).clone()),
         }
+    }
+
+    fn end(&mut self, finish: Finish) {
+        self.finish_reason = finish.finish_reason;
+        self.model = finish.model;
+        self.id = finish.id;
+        self.request_id = finish.request_id;
+        self.refusal = finish.refusal;
+        if let Some(content) = finish.content {
+            self.content = content;
+        }
+        self.queue_seconds = finish.queue_seconds;
+        self.ledger = finish.ledger;
+        self.extra = finish.extra;
     }
 
     /// Whether the model said, thought or called anything.

@@ -121,6 +121,11 @@ impl BaseUrl {
         self.origin.clone()
     }
 
+    /// As [`origin`](Self::origin), to look at.
+    pub(crate) fn origin_text(&self) -> &str {
+        &self.origin
+    }
+
     /// Whether two URLs share scheme, host and port.
     pub fn same_origin(&self, other: &Self) -> bool {
         self.origin == other.origin

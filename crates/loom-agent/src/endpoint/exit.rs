@@ -7,7 +7,7 @@ use std::time::Duration;
 use loom_wire::{ErrorKind, Link, LlmError};
 use reqwest::{Client, Request, Response, Url};
 
-use super::base_url::{BaseUrl, visible};
+use super::base_url::BaseUrl;
 use super::client::{self, HttpClient};
 use super::clocks::Clocks;
 use super::environment::{Environment, Via};
@@ -55,13 +55,14 @@ impl Exit {
         self.way.tls.skip_verify
     }
 
+    /// How it is reached.
+    pub(super) fn way(&self) -> &Arc<Way> {
+        &self.way
+    }
+
     /// A URL for people.
     pub(super) fn shown(&self, url: &Url) -> String {
-        let shown = visible(url);
-        match &self.way.socket {
-            Some(socket) => shown.replacen("http://localhost", &super::base_url::socket_origin(socket), 1),
-            None => shown,
-        }
+        self.way.shown(url)
     }
 
     /// The proxy on the way to a URL, if it can be used and is Loom's to choose.
@@ -69,23 +70,27 @@ impl Exit {
         if self.given.is_some() { None } else { self.way.via(url).ok().flatten() }
     }
 
-    /// Sends a request and waits for the head of the answer, within the clocks.
-    pub(super) async fn send(&self, request: Request, clocks: &Clocks) -> Result<Response, LlmError> {
-        let url = request.url().clone();
+    /// Sends a request and waits for the head of the answer, within the clocks. `url` is the request's.
+    pub(super) async fn send(
+        &self,
+        request: Request,
+        url: &Url,
+        clocks: &Clocks,
+    ) -> Result<Response, LlmError> {
         let result = match &self.given {
             Some(HttpClient::Transport(transport)) => {
                 let result = clocks.wait(client::send(transport.as_ref(), request)).await.map_err(unanswered);
                 result.and_then(|result| result)
             }
             _ => {
-                let via = if self.given.is_some() { None } else { self.way.via(&url)? };
-                let client = self.client(&url, via.as_ref())?;
+                let via = if self.given.is_some() { None } else { self.way.via(url)? };
+                let client = self.client(url, via.as_ref())?;
                 let result = clocks.wait(client.execute(request)).await.map_err(unanswered);
-                result.and_then(|result| result.map_err(|error| self.explain(&error, &url, via.as_ref())))
+                result.and_then(|result| result.map_err(|error| self.explain(&error, url, via.as_ref())))
             }
         };
         result.map_err(|mut error| {
-            error.url.get_or_insert_with(|| self.shown(&url));
+            error.url.get_or_insert_with(|| self.shown(url));
             error
         })
     }

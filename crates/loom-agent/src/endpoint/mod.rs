@@ -25,6 +25,7 @@ mod throttle;
 mod tls;
 mod transport;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -33,7 +34,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use loom_wire::limits::{self, Limits};
 use loom_wire::{LedgerEntry, LlmError, Rule, api_error};
-use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::header::{HeaderMap, HeaderName, LOCATION};
 use reqwest::{Method, Response, Url};
 use tokio::time::Sleep;
 
@@ -96,7 +97,7 @@ pub struct Options {
 
 /// An endpoint: everything about it but what is asked.
 pub struct Endpoint {
-    base: BaseUrl,
+    base: Arc<BaseUrl>,
     credential: Credential,
     signer: Option<Signer>,
     exit: Exit,
@@ -113,9 +114,9 @@ pub struct Endpoint {
     pub(crate) fixed_path: bool,
     pub(crate) throttle: Throttle,
     /// The base that answered when the one given did not: the same with `/v1`.
-    found: RwLock<Option<BaseUrl>>,
+    found: RwLock<Option<Arc<BaseUrl>>>,
     /// The request of a call that was sent last.
-    sent: Mutex<Option<Sent>>,
+    sent: Mutex<Option<Arc<Sent>>>,
     /// Which software answers there.
     server: Arc<server::Seen>,
 }
@@ -136,7 +137,7 @@ impl Endpoint {
         let secrets = secrets::Secrets::new(keys, &headers, &[query.as_slice(), &base.query()].concat());
         let server = server::Seen::at(&base.origin());
         Ok(Self {
-            base,
+            base: Arc::new(base),
             credential,
             signer,
             exit,
@@ -190,8 +191,9 @@ impl Endpoint {
     }
 
     /// The base that requests go to now.
-    pub fn current_base(&self) -> BaseUrl {
-        self.found.read().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| self.base.clone())
+    pub fn current_base(&self) -> Arc<BaseUrl> {
+        let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(found.as_ref().unwrap_or(&self.base))
     }
 
     /// The other base to try when the path was not found, or `None` if there is none or it is in use already.
@@ -201,7 +203,7 @@ impl Endpoint {
     }
 
     /// Remembers the base that answered.
-    pub(crate) fn remember(&self, base: BaseUrl) {
+    pub(crate) fn remember(&self, base: Arc<BaseUrl>) {
         *self.found.write().unwrap_or_else(PoisonError::into_inner) = Some(base);
     }
 
@@ -265,7 +267,7 @@ impl Endpoint {
             Err(error) => match self.alternative() {
                 Some(other) if error.status_code == Some(404) || error.status_code.is_none() => {
                     let ids = self.models_at(&other, clocks).await.map_err(|_| error)?;
-                    self.remember(other);
+                    self.remember(Arc::new(other));
                     Ok(ids)
                 }
                 _ => Err(error),
@@ -285,7 +287,7 @@ impl Endpoint {
         let body = answer.read_all(MAX_MODELS_BODY, clocks).await?;
         loom_wire::models::ids(&body).ok_or_else(|| {
             let mut error = LlmError::bad_response("the answer is not a list of models");
-            error.url = Some(answer.url.clone());
+            error.url = Some(answer.url());
             error
         })
     }
@@ -300,7 +302,7 @@ impl Endpoint {
         }
         loop {
             let grant = self.credential.grant(&self.exit, &self.secrets, clocks).await?;
-            let error = match self.follow(url.clone(), &outgoing, &grant, clocks).await {
+            let error = match self.follow(&url, &outgoing, &grant, clocks).await {
                 Ok(answer) => return Ok(Answer { changes, ..answer }),
                 Err(error) => error,
             };
@@ -316,35 +318,37 @@ impl Endpoint {
     /// Sends a request. A redirect within the origin is followed with method and body as they are, three times at most.
     async fn follow(
         &self,
-        mut url: Url,
+        url: &Url,
         outgoing: &Outgoing<'_>,
         grant: &Grant,
         clocks: &Clocks,
     ) -> Result<Answer, LlmError> {
+        let mut url = Cow::Borrowed(url);
         for _ in 0..=3 {
             let mut request = outgoing.request(&url, grant.shown.as_ref());
             if let Some(signer) = &self.signer {
                 clocks.wait(signer.sign(&mut request, &self.secrets)).await??;
             }
-            let shown = self.exit.shown(request.url());
-            if let Some(body) = &outgoing.body {
-                let sent = Sent {
-                    url: request.url().clone(),
-                    headers: request.headers().clone(),
-                    body: body.clone(),
-                };
-                *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+            let sent = Arc::new(Sent {
+                url: request.url().clone(),
+                headers: request.headers().clone(),
+                body: outgoing.body.clone().unwrap_or_default(),
+            });
+            if outgoing.body.is_some() {
+                *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sent));
             }
-            let response = self.exit.send(request, clocks).await?;
-            check_headers(response.headers(), &self.limits).map_err(|error| located(error, &shown))?;
+            let response = self.exit.send(request, &sent.url, clocks).await?;
+            let located = |error| located(error, &self.exit.shown(&sent.url));
+            check_headers(response.headers(), &self.limits).map_err(located)?;
             if response.status().is_redirection() {
-                url = redirected(&url, &response).map_err(|error| located(error, &shown))?;
+                url = Cow::Owned(redirected(&url, &response).map_err(located)?);
                 continue;
             }
             self.throttle.observe(response.headers());
             let is_success = response.status().is_success();
             let answer = Answer {
-                url: shown,
+                sent,
+                way: Arc::clone(self.exit.way()),
                 request_id: request_id(response.headers()).map(|mut id| {
                     // A server that sends back what it got must not make the key a name.
                     self.secrets.scrub_text(&mut id);
@@ -435,18 +439,22 @@ fn redirected(from: &Url, response: &Response) -> Result<Url, LlmError> {
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
-    ["x-request-id", "request-id", "x-requestid", "x-generation-id", "x-trace-id"]
-        .iter()
-        .find_map(|name| headers.get(*name))
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
+    const NAMES: [HeaderName; 5] = [
+        HeaderName::from_static("x-request-id"),
+        HeaderName::from_static("request-id"),
+        HeaderName::from_static("x-requestid"),
+        HeaderName::from_static("x-generation-id"),
+        HeaderName::from_static("x-trace-id"),
+    ];
+    NAMES.iter().find_map(|name| headers.get(name)).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// The head of a successful answer, and its bytes as they come. Dropping it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The URL that answered, fit to be shown.
-    pub(crate) url: String,
+    /// The request that is answered.
+    sent: Arc<Sent>,
+    way: Arc<transport::Way>,
     /// The server's name for the request.
     pub(crate) request_id: Option<String>,
     /// What was changed on the way, for the ledger.
@@ -461,6 +469,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The URL that answered, fit to be shown.
+    pub(crate) fn url(&self) -> String {
+        self.way.shown(&self.sent.url)
+    }
+
     /// More bytes, or `None` at a clean end.
     pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
         let read = clocks.wait_again(&mut self.timer, self.response.chunk()).await?;
@@ -521,7 +534,7 @@ impl Answer {
         let mut error = api_error::from_http(self.response.status().as_u16(), &body);
         advice::apply(&mut error, self.response.headers(), std::time::SystemTime::now());
         error.request_id = self.request_id.take().or(error.request_id.take());
-        error.url = Some(self.url.clone());
+        error.url = Some(self.url());
         // Over TLS, only the server's own answers arrive here; without it, the proxy's do as well.
         if let Some(via) = via {
             failure::of_the_proxy(&mut error, via);

@@ -43,7 +43,9 @@ impl Additions {
     }
 
     fn apply(&self, headers: &mut HeaderMap) {
-        headers.extend(self.set.clone());
+        if !self.set.is_empty() {
+            headers.extend(self.set.clone());
+        }
         for name in &self.removed {
             headers.remove(name);
         }

@@ -160,8 +160,11 @@ impl Throttle {
     /// # Errors
     /// `timeout` if the call's total clock runs out first.
     pub(crate) async fn enter(&self, tokens: usize, clocks: &Clocks) -> Result<Pass, LlmError> {
-        let started = Instant::now();
         let tokens = as_amount(tokens as u64);
+        if self.slots.is_none() && self.requests.is_none() && self.tokens.is_none() {
+            return Ok(Pass { _slot: None, tokens: None, estimate: tokens, waited: Duration::ZERO });
+        }
+        let started = Instant::now();
         let work = async {
             let slot = match &self.slots {
                 // Never closed, so an error cannot be.
@@ -214,7 +217,6 @@ impl Throttle {
 
     /// Learns from the headers of an answer how much the server would still take.
     pub(crate) fn observe(&self, headers: &HeaderMap) {
-        let now = Instant::now();
         for (bucket, names) in [
             (&self.requests, ["x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining"]),
             (&self.tokens, ["x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"]),
@@ -223,7 +225,7 @@ impl Throttle {
             let left =
                 names.iter().find_map(|name| headers.get(*name)?.to_str().ok()?.trim().parse::<f64>().ok());
             if let Some(left) = left.filter(|left| *left >= 0.0) {
-                lock(bucket).correct(left, now);
+                lock(bucket).correct(left, Instant::now());
             }
         }
     }

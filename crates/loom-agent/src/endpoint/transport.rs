@@ -5,6 +5,7 @@
 //! proxies or certificates has changed.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use loom_wire::LlmError;
 use reqwest::{Client, Url};
 
+use super::base_url::{socket_origin, visible};
 use super::environment::{Environment, SETTING, Via};
 use super::failure::chain;
 use super::resolver::Resolver;
@@ -41,7 +43,23 @@ pub(super) struct Way {
     pub(super) socket: Option<PathBuf>,
 }
 
+impl fmt::Debug for Way {
+    /// Without the proxy, whose URL may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Way")
+    }
+}
+
 impl Way {
+    /// A URL for people.
+    pub(super) fn shown(&self, url: &Url) -> String {
+        let shown = visible(url);
+        match &self.socket {
+            Some(socket) => shown.replacen("http://localhost", &socket_origin(socket), 1),
+            None => shown,
+        }
+    }
+
     /// The proxy on the way to a URL.
     ///
     /// # Errors
@@ -93,9 +111,17 @@ fn build(way: &Way, needs_tls: bool) -> Result<Client, LlmError> {
     if let Some(limit) = way.connect {
         builder = builder.connect_timeout(limit);
     }
+    if !needs_tls {
+        // Only HTTP/2, which TLS agrees on, has requests that a server gives back unread, and each is copied for that.
+        builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
+    }
     match &way.proxy {
-        // Where no variable decides, the system's own settings count (macOS, Windows).
-        None if !way.environment.decides() => {}
+        // Where no variable decides, the system's own settings count (macOS, Windows). Elsewhere there are none.
+        None if !way.environment.decides() => {
+            if cfg!(not(any(target_os = "macos", windows))) {
+                builder = builder.no_proxy();
+            }
+        }
         None => {
             let environment = way.environment.clone();
             // One that cannot be read has been refused before: see `Environment::via`.

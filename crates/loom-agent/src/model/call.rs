@@ -2,7 +2,6 @@
 //!
 //! Everything that may be done twice is done before the first event leaves. After that a failure is the caller's.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,10 +38,9 @@ pub(crate) struct Call {
     clocks: Clocks,
     retries: Retries,
     state: State,
-    ready: VecDeque<Event>,
     /// What is reported while the call waits.
     pub(crate) notices: Notices,
-    /// Where newly decoded events land; empty between calls, kept for its memory.
+    /// Events to deliver, the last one first. It is empty when more is read, which then lands here in its order.
     decoded: Vec<Event>,
 }
 
@@ -141,7 +139,6 @@ impl Call {
             clocks,
             retries,
             state,
-            ready: VecDeque::new(),
             notices: Notices::default(),
             decoded: Vec::new(),
         }
@@ -153,50 +150,65 @@ impl Call {
         self
     }
 
+    /// Opens the call: afterwards its events are there to be taken. The clocks start now.
+    pub(crate) async fn start(&mut self) {
+        if !matches!(self.state, State::Fresh) {
+            return;
+        }
+        self.state = State::Over;
+        self.clocks = Clocks::start(self.llm.endpoint.timeout);
+        let mut changes = Changes::default();
+        let opened = match self.open(&mut changes).await {
+            Ok(reading) => {
+                self.state = State::Reading(reading);
+                Ok(())
+            }
+            Err(error) => Err(changes.noted_on(error)),
+        };
+        self.take_stock(opened);
+    }
+
+    /// The next event of a call that was started.
     pub(crate) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            if let Some(event) = self.decoded.pop() {
                 return Some(Ok(event));
             }
             // An answer under way stays in its place while it is waited for: who drops the call then finds it there.
-            let result = if let State::Reading(reading) = &mut self.state {
+            let read = if let State::Reading(reading) = &mut self.state {
                 reading.advance(&mut self.clocks, &mut self.decoded).await
             } else {
                 match std::mem::replace(&mut self.state, State::Over) {
-                    State::Over => return None,
                     State::Failed(error) => return Some(Err(error)),
-                    State::Fresh | State::Reading(_) => {
-                        // The clocks start when the call is first polled.
-                        self.clocks = Clocks::start(self.llm.endpoint.timeout);
-                        let mut changes = Changes::default();
-                        let opened = self.open(&mut changes).await;
-                        opened
-                            .map(|reading| self.state = State::Reading(reading))
-                            .map_err(|error| changes.noted_on(error))
-                    }
+                    State::Fresh | State::Reading(_) | State::Over => return None,
                 }
             };
-            if let Err(error) = result {
-                let error = self.llm.endpoint.scrub(error);
-                self.llm.record.ended(LastCall {
-                    attempts: error.attempts,
-                    request_id: error.request_id.clone(),
-                    ledger: error.ledger.clone(),
-                });
-                self.state = State::Failed(error);
-            } else if matches!(&self.state, State::Reading(reading) if reading.decoder.is_done())
-                && let State::Reading(mut reading) = std::mem::replace(&mut self.state, State::Over)
-            {
-                reading.settle(&mut self.decoded);
-                reading.habit.learn(reading.decoder.begins_thinking());
-                self.llm.record.ended(reading.so_far(&self.llm));
-                reading.answer.retire();
-            }
-            if let Some(Event::Finish(finish)) = self.decoded.last_mut() {
-                self.llm.endpoint.scrub_ledger(&mut finish.ledger);
-            }
-            self.ready.extend(self.decoded.drain(..));
+            self.take_stock(read);
         }
+    }
+
+    /// After something was read: sees whether the call has ended, and puts the new events in order to be delivered.
+    fn take_stock(&mut self, read: Result<(), LlmError>) {
+        if let Err(error) = read {
+            let error = self.llm.endpoint.scrub(error);
+            self.llm.record.ended(LastCall {
+                attempts: error.attempts,
+                request_id: error.request_id.clone(),
+                ledger: error.ledger.clone(),
+            });
+            self.state = State::Failed(error);
+        } else if matches!(&self.state, State::Reading(reading) if reading.decoder.is_done())
+            && let State::Reading(mut reading) = std::mem::replace(&mut self.state, State::Over)
+        {
+            reading.settle(&mut self.decoded);
+            reading.habit.learn(reading.decoder.begins_thinking());
+            self.llm.record.ended(reading.so_far(&self.llm));
+            reading.answer.retire();
+        }
+        if let Some(Event::Finish(finish)) = self.decoded.last_mut() {
+            self.llm.endpoint.scrub_ledger(&mut finish.ledger);
+        }
+        self.decoded.reverse();
     }
 
     /// Sends the request, again where that may help, until the first payload has arrived.
@@ -207,26 +219,31 @@ impl Call {
             None => self.llm.resolve_model(&self.clocks).await?,
         };
         let mut adaptation = self.llm.adaptation(&model);
-        let given = self.llm.endpoint.base_url();
-        let mut base = self.llm.endpoint.current_base();
-        if base != *given {
+        let llm = Arc::clone(&self.llm);
+        let given = llm.endpoint.base_url();
+        let mut base = llm.endpoint.current_base();
+        if *base != *given {
             changes.path(given, &base);
         }
         let mut attempts = 0;
-        let origin = given.origin();
-        let mut tries = Tries::new(self.retries, &origin);
+        let origin = given.origin_text();
+        let mut tries = Tries::new(self.retries, origin);
         let mut first_path_error: Option<LlmError> = None;
         loop {
             attempts += 1;
             // What a failed attempt brought stays until it is repeated: if it is not, it is delivered.
             self.decoded.clear();
-            let Encoded { body, stream, notes } = adaptation.encode(&self.request)?;
+            let Encoded { body, stream, notes, conversation } =
+                adaptation.encode(&self.request, &llm.written)?;
             let body = Bytes::from(body);
+            if let Some(conversation) = conversation {
+                llm.written.keep(conversation, &body);
+            }
             changes.request(notes);
             let mut error = match self.attempt(&base, &model, body.clone(), stream, changes, attempts).await {
                 Ok(mut reading) => {
                     reading.retries = tries.history;
-                    retry_succeeded(&origin);
+                    retry_succeeded(origin);
                     // Only what has helped is remembered.
                     adaptation.keep();
                     if first_path_error.is_some() {
@@ -254,7 +271,7 @@ impl Call {
             }
             if let Some(other) = self.llm.endpoint.alternative().filter(|_| is_wrong_path(&error)) {
                 changes.path(&base, &other);
-                base = other;
+                base = Arc::new(other);
                 first_path_error = Some(error);
                 continue;
             }
@@ -315,14 +332,15 @@ impl Call {
         let sent = body.clone();
         let url = base.join(path);
         let answer = self.llm.endpoint.post(url, body, stream, &self.additions, &self.clocks).await?;
-        let habit = Habit::of(self.llm.endpoint.base_url().origin(), model, &self.request);
+        let habit = Habit::of(self.llm.endpoint.base_url().origin_text(), model, &self.request);
+        let expected = Expected {
+            request: Some(Arc::clone(&self.request)),
+            dialect: None,
+            begins_thinking: habit.begins_thinking(),
+            verbatim: !self.llm.reading.parse_text,
+        };
         let mut decoder = AnswerDecoder::new(self.llm.reading.limits, stream, answer.request_id.clone())
-            .expecting(Expected {
-                request: Some(Arc::clone(&self.request)),
-                dialect: None,
-                begins_thinking: habit.begins_thinking(),
-                verbatim: !self.llm.reading.parse_text,
-            });
+            .expecting(expected);
         for entry in changes.request.iter().chain(&changes.way).chain(&answer.changes) {
             decoder.note(entry.clone());
         }
@@ -448,7 +466,7 @@ impl Reading {
                 let arrived = arrived(error.partial.as_deref(), self.decoder.payloads());
                 error.message = format!("{}: {arrived}", error.message);
             }
-            error.url.get_or_insert_with(|| self.answer.url.clone());
+            error.url.get_or_insert_with(|| self.answer.url());
             error.attempts = self.attempts;
             error.retries.clone_from(&self.retries);
             error

@@ -27,8 +27,9 @@ pub(crate) struct Habit {
 
 impl Habit {
     /// What is known for the model at this origin.
-    pub(crate) fn of(origin: String, model: &str, request: &Request) -> Self {
-        let mut place = origin;
+    pub(crate) fn of(origin: &str, model: &str, request: &Request) -> Self {
+        let mut place = String::with_capacity(origin.len() + 1 + model.len());
+        place.push_str(origin);
         place.push('\n');
         place.push_str(model);
         for name in SWITCHES {

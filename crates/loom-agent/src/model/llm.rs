@@ -85,8 +85,9 @@ pub async fn collect(mut events: EventStream) -> Result<Completion, LlmError> {
     let mut completion = Completion::default();
     while let Some(event) = events.next().await {
         let event = event?;
-        completion.absorb(&event);
-        if matches!(event, Event::Finish(_)) {
+        let is_last = matches!(event, Event::Finish(_));
+        completion.take(event);
+        if is_last {
             return Ok(completion);
         }
     }

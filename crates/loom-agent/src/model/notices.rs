@@ -30,7 +30,7 @@ type Item = Option<Result<Event, LlmError>>;
 
 enum State {
     /// Until its first event the call runs on its own, so that notices can overtake it.
-    Opening(Pin<Box<dyn Future<Output = (Call, Item)> + Send>>),
+    Opening(Pin<Box<dyn Future<Output = (Box<Call>, Item)> + Send>>),
     /// The first event is there, and what was reported before it has still to go out.
     Opened(Box<Call>, Item),
     Delivering(Box<Call>),
@@ -38,9 +38,12 @@ enum State {
 }
 
 /// The events of a call, its notices among them.
-pub(crate) fn events(mut call: Call) -> EventStream {
+pub(crate) fn events(call: Call) -> EventStream {
     let notices = call.notices.clone();
+    let mut call = Box::new(call);
+    // What it takes to open a call is large, and gone once it is open.
     let opening = State::Opening(Box::pin(async move {
+        call.start().await;
         let first = call.next().await;
         (call, first)
     }));
@@ -77,7 +80,7 @@ async fn next(state: &mut State, notices: &Notices) -> Item {
                 });
                 let (done, notice) = step.await;
                 let after = match done {
-                    Some((call, first)) => State::Opened(Box::new(call), first),
+                    Some((call, first)) => State::Opened(call, first),
                     None => State::Opening(future),
                 };
                 if notice.is_some() {

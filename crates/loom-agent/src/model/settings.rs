@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use loom_wire::request::Written;
 use loom_wire::{Limits, LlmError, Profile};
 use serde_json::{Map, Value};
 
@@ -438,6 +439,7 @@ impl LlmSettings {
             asked: self.asked,
             strict: self.strict.unwrap_or(false),
             record: Record::default(),
+            written: Written::default(),
             reading,
             adapter: self.adapter,
         }))

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use loom_wire::request::Written;
 use loom_wire::{Completion, ErrorKind, LedgerEntry, Limits, LlmError, Request};
 
 use crate::endpoint::{Clocks, Endpoint, Explanation};
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     /// Each leniency is an error.
     pub(crate) strict: bool,
     pub(crate) record: Record,
+    /// The conversations that were sent last, for their next turns.
+    pub(crate) written: Written,
     pub(crate) reading: Reading,
     /// Of an API that is not OpenAI-like.
     pub(crate) adapter: Option<Arc<dyn Adapter>>,

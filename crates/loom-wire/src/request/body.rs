@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::features::Features;
-use super::{Encoded, Notes, Request, conversation, strip};
+use super::{Conversation, Encoded, Notes, Request, Written, conversation, strip};
 use crate::message::{Content, Message, Role};
 use crate::profile::{CallContent, Profile, Streaming};
 use crate::tool::{ToolCall, ToolSpec};
@@ -16,6 +16,7 @@ pub(super) fn encode(
     request: &Request,
     model: &str,
     profile: &Profile,
+    written: Option<&Written>,
 ) -> Result<Encoded, serde_json::Error> {
     let mut notes = Notes::default();
     let features = Features::new(request, profile, &mut notes);
@@ -31,11 +32,11 @@ pub(super) fn encode(
     }
     let extra_body = &request.extra_body;
     let own = |key: &str| !extra_body.contains_key(key) && !leaves_out(profile, key);
-    let mut bytes = Vec::with_capacity(1024);
-    let mut serializer = serde_json::Serializer::new(&mut bytes);
-    let mut map = serializer.serialize_map(None)?;
+    let size = messages.iter().map(|message| size(message)).sum::<usize>();
+    let mut conversation = None;
+    let mut map = Fields(Vec::with_capacity(1024 + size + size / 16));
     if own("model") {
-        map.serialize_entry("model", model)?;
+        map.add("model", model)?;
     }
     if own("messages") {
         let only_calls = |message: &Arc<Message>| message.content.is_none() && !message.tool_calls.is_empty();
@@ -45,8 +46,8 @@ pub(super) fn encode(
         }
         let messages = Messages { messages: &messages, profile };
         match strip::stripped("messages", &messages, profile, &mut notes)? {
-            Some(value) => map.serialize_entry("messages", &value)?,
-            None => map.serialize_entry("messages", &messages)?,
+            Some(value) => map.add("messages", &value)?,
+            None => conversation = write(&messages, size, &mut map, written)?,
         }
     }
     let needs_no_reasoning = profile.tools_without_reasoning == Some(true) && !features.tools.is_empty();
@@ -61,7 +62,7 @@ pub(super) fn encode(
         }
         match (key, value) {
             // TGI takes only a list.
-            ("stop", Value::String(_)) => map.serialize_entry(key, &[value])?,
+            ("stop", Value::String(_)) => map.add(key, &[value])?,
             ("stop", Value::Array(list)) if list.is_empty() => {}
             // Without tools it is refused (vLLM).
             ("parallel_tool_calls", _) if features.tools.is_empty() => {}
@@ -77,37 +78,37 @@ pub(super) fn encode(
                 if key != given && profile.max_tokens_field.is_some() {
                     notes.respelled(format!("{given} sent as {key}"));
                 }
-                map.serialize_entry(key, value)?;
+                map.add(key, value)?;
             }
         }
     }
     if needs_no_reasoning && own("reasoning_effort") {
         notes.adapted("reasoning_effort \"none\" sent, for the sake of the tools");
-        map.serialize_entry("reasoning_effort", "none")?;
+        map.add("reasoning_effort", "none")?;
     }
     if !features.tools.is_empty() && own("tools") {
         let tools: &[ToolSpec] = &features.tools;
         match strip::stripped("tools", &tools, profile, &mut notes)? {
-            Some(value) => map.serialize_entry("tools", &value)?,
-            None => map.serialize_entry("tools", tools)?,
+            Some(value) => map.add("tools", &value)?,
+            None => map.add("tools", tools)?,
         }
         if let Some(choice) = features.choice.as_deref().filter(|_| own("tool_choice")) {
-            map.serialize_entry("tool_choice", choice)?;
+            map.add("tool_choice", choice)?;
         }
     }
     if let Some(format) = features.format.as_deref().filter(|_| own("response_format")) {
         match strip::stripped("response_format", format, profile, &mut notes)? {
-            Some(value) => map.serialize_entry("response_format", &value)?,
-            None => map.serialize_entry("response_format", format)?,
+            Some(value) => map.add("response_format", &value)?,
+            None => map.add("response_format", format)?,
         }
     }
     if own("stream") && stream {
-        map.serialize_entry("stream", &true)?;
+        map.add("stream", &true)?;
         if own("stream_options") && !request.params.contains_key("stream_options") {
             if profile.stream_usage == Some(false) {
                 notes.respelled("stream_options left out");
             } else {
-                map.serialize_entry("stream_options", &json!({"include_usage": true}))?;
+                map.add("stream_options", &json!({"include_usage": true}))?;
             }
         }
     }
@@ -115,11 +116,95 @@ pub(super) fn encode(
         if leaves_out(profile, key) {
             notes.adapted(format!("{key} left out"));
         } else {
-            map.serialize_entry(key, value)?;
+            map.add(key, value)?;
         }
     }
-    SerializeMap::end(map)?;
-    Ok(Encoded { body: bytes, stream, notes })
+    Ok(Encoded { body: map.end(), stream, notes, conversation })
+}
+
+/// A JSON object that is being written.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    /// Writes a key; its value comes next.
+    fn key(&mut self, key: &str) -> Result<&mut Vec<u8>, serde_json::Error> {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        serde_json::to_writer(&mut self.0, key)?;
+        self.0.push(b':');
+        Ok(&mut self.0)
+    }
+
+    fn add<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(self.key(key)?, value)
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        if self.0.is_empty() {
+            self.0.push(b'{');
+        }
+        self.0.push(b'}');
+        self.0
+    }
+}
+
+/// About how many bytes a message is when it is written.
+fn size(message: &Message) -> usize {
+    let content = match &message.content {
+        Some(Content::Text(text)) => text.len(),
+        Some(Content::Parts(parts)) => {
+            // Pictures and files are long texts in a part's inner object.
+            let texts = |part: &Value| match part {
+                Value::Object(fields) => fields
+                    .values()
+                    .flat_map(|field| {
+                        field.as_object().into_iter().flat_map(|inner| inner.values()).chain([field])
+                    })
+                    .filter_map(Value::as_str)
+                    .map(str::len)
+                    .sum(),
+                other => other.as_str().map_or(0, str::len),
+            };
+            parts.iter().map(|part| texts(part) + 64).sum()
+        }
+        None => 0,
+    };
+    content + 64 + message.tool_calls.iter().map(|call| call.arguments.len() + 128).sum::<usize>()
+}
+
+/// Writes the messages; what was written before is copied.
+fn write(
+    messages: &Messages<'_>,
+    size: usize,
+    map: &mut Fields,
+    written: Option<&Written>,
+) -> Result<Option<Conversation>, serde_json::Error> {
+    let Messages { messages, profile } = messages;
+    let bytes = map.key("messages")?;
+    bytes.push(b'[');
+    let start = bytes.len();
+    let mut conversation = written.and_then(|_| Conversation::begin(profile, size, start));
+    let mut copied = 0;
+    if let (Some(conversation), Some(written)) = (&mut conversation, written)
+        && let Some((before, count)) = written.longest(messages, profile)
+        && let Some(json) = before.json(count)
+    {
+        bytes.extend_from_slice(json);
+        for (message, end) in messages.iter().zip(before.ends(count)) {
+            conversation.push(message, start + end);
+        }
+        copied = count;
+    }
+    for (at, message) in messages.iter().enumerate().skip(copied) {
+        if at > 0 {
+            bytes.push(b',');
+        }
+        serde_json::to_writer(&mut *bytes, &WireMessage { message, profile })?;
+        if let Some(conversation) = &mut conversation {
+            conversation.push(message, bytes.len());
+        }
+    }
+    bytes.push(b']');
+    Ok(conversation)
 }
 
 fn leaves_out(profile: &Profile, key: &str) -> bool {

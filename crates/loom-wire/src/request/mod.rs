@@ -9,6 +9,7 @@
 //! | `features` | tools, tool choice and response format as far as the endpoint takes them |
 //! | `conversation` | the messages in the order and form that the endpoint takes |
 //! | `prompt` | what is told to the model where a field is not taken |
+//! | `written` | conversations as they were written last, for the next turn |
 //! | `strip` | fields within messages, tools and formats that are left out |
 
 mod body;
@@ -16,11 +17,14 @@ mod conversation;
 mod features;
 mod prompt;
 mod strip;
+mod written;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
+
+pub use written::{Conversation, Written};
 
 use crate::ledger::Rule;
 use crate::message::Message;
@@ -142,7 +146,7 @@ impl<'de> Deserialize<'de> for ToolChoice {
 }
 
 /// A request as it is sent, and what had to be changed for the endpoint.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Encoded {
     /// A JSON object.
     pub body: Vec<u8>,
@@ -150,6 +154,8 @@ pub struct Encoded {
     pub stream: bool,
     /// What was changed about the request that the caller made.
     pub notes: Notes,
+    /// The conversation as it stands in the body, to be kept for the next turn; none where that is not worthwhile.
+    pub conversation: Option<Conversation>,
 }
 
 /// One thing that was changed about a request.
@@ -188,7 +194,20 @@ impl Notes {
 /// # Errors
 /// A value that cannot be written as JSON.
 pub fn encode(request: &Request, model: &str, profile: &Profile) -> Result<Encoded, serde_json::Error> {
-    body::encode(request, model, profile)
+    body::encode(request, model, profile, None)
+}
+
+/// As [`encode`], copying what was written before.
+///
+/// # Errors
+/// A value that cannot be written as JSON.
+pub fn encode_after(
+    request: &Request,
+    model: &str,
+    profile: &Profile,
+    written: &Written,
+) -> Result<Encoded, serde_json::Error> {
+    body::encode(request, model, profile, Some(written))
 }
 
 #[cfg(test)]

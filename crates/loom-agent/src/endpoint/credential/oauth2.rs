@@ -100,7 +100,7 @@ impl OAuth2 {
                 headers.insert(AUTHORIZATION, value);
             }
         }
-        let mut response = exit.send(request, clocks).await.map_err(|mut error| {
+        let mut response = exit.send(request, &url, clocks).await.map_err(|mut error| {
             error.message = format!("the OAuth2 server gave no token: {}", error.message);
             error
         })?;

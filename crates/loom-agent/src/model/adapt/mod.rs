@@ -14,11 +14,12 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{LazyLock, PoisonError, RwLock};
 
-use loom_wire::request::{self, Encoded};
+use loom_wire::request::{self, Encoded, Written};
 use loom_wire::{ErrorKind, LlmError, Profile, Request};
 use serde_json::Value;
 
@@ -84,17 +85,25 @@ impl Adaptation {
         }
     }
 
-    /// The request as it is sent next.
-    pub(crate) fn encode(&self, request: &Request) -> Result<Encoded, LlmError> {
-        self.encode_by(request, &self.learnt, &self.passing)
+    /// The request as it is sent next. What was `written` before is copied.
+    pub(crate) fn encode(&self, request: &Request, written: &Written) -> Result<Encoded, LlmError> {
+        self.encode_by(request, &self.learnt, &self.passing, written)
     }
 
-    fn encode_by(&self, request: &Request, learnt: &Profile, passing: &Profile) -> Result<Encoded, LlmError> {
-        let mut profile = self.known.clone();
+    fn encode_by(
+        &self,
+        request: &Request,
+        learnt: &Profile,
+        passing: &Profile,
+        written: &Written,
+    ) -> Result<Encoded, LlmError> {
+        let mut profile = Cow::Borrowed(&self.known);
         for layer in [learnt, passing, &self.own] {
-            profile.overlay(layer);
+            if !layer.is_empty() {
+                profile.to_mut().overlay(layer);
+            }
         }
-        let mut encoded = request::encode(request, &self.model, &profile)
+        let mut encoded = request::encode_after(request, &self.model, &profile, written)
             .map_err(|error| LlmError::config(format!("the request cannot be written as JSON: {error}")))?;
         if learnt.is_empty() && passing.is_empty() {
             // How an endpoint is known to spell things is no leniency.
@@ -122,7 +131,11 @@ impl Adaptation {
             && let Some((learnt, passing)) = self.first_that_changes(&refusal, &body, request, error.kind)
         {
             if self.leave == Leave::None {
-                let changed = self.encode_by(request, &learnt, &passing).unwrap_or_default().notes.0;
+                let changed = self
+                    .encode_by(request, &learnt, &passing, &Written::default())
+                    .unwrap_or_default()
+                    .notes
+                    .0;
                 let what: Vec<String> = changed.into_iter().map(|note| note.detail).collect();
                 error.hint = Some(format!(
                     "strict=True sends the request as it is; without it, Loom asks again: {}",
@@ -186,7 +199,7 @@ impl Adaptation {
         let generic = fields.chain(parameter).filter(|_| !is_certain);
         rows.chain(generic).find(|(learnt, passing)| {
             (!ids_only || learnt.tool_call_ids != self.learnt.tool_call_ids)
-                && self.encode_by(request, learnt, passing).is_ok_and(|encoded| {
+                && self.encode_by(request, learnt, passing, &Written::default()).is_ok_and(|encoded| {
                     !self.sent.contains(&hash(&encoded.body))
                         && serde_json::from_slice::<Value>(&encoded.body).is_ok_and(|other| other != *body)
                 })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use loom_wire::request::Written;
 use loom_wire::{Message, Profile, Request, ToolCall, ToolChoice, ToolSpec, api_error};
 use serde_json::{Value, json};
 
@@ -64,7 +65,7 @@ fn lesson(status: u16, body: &str, may_drop: bool) -> (Value, Option<String>) {
         Profile::default(),
         if may_drop { Leave::Parameters } else { Leave::Features },
     );
-    let sent = adaptation.encode(&request).unwrap().body;
+    let sent = adaptation.encode(&request, &Written::default()).unwrap().body;
     let mut error = api_error::from_http(status, body.as_bytes());
     if adaptation.cure(&mut error, &request, &sent) {
         (serde_json::to_value(&adaptation.learnt).unwrap(), None)
@@ -318,7 +319,7 @@ fn what_is_about_something_else_teaches_nothing() {
         Profile::default(),
         Leave::Parameters,
     );
-    let sent = adaptation.encode(&quoting).unwrap().body;
+    let sent = adaptation.encode(&quoting, &Written::default()).unwrap().body;
     let body = json!({"error": {"message": "rejected: Conversation roles must alternate, said vLLM. Why?"}})
         .to_string();
     let mut error = api_error::from_http(400, body.as_bytes());
