@@ -338,6 +338,7 @@ class Llm:
         tool_choice: Any = None,
         params: dict[str, Any] | None = None,
         deltas: bool = True,
+        batched: bool = False,
     ) -> EventStream: ...
     def generate(
         self,

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::FutureExt;
 
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopIteration};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::PyTuple;
 
 use crate::{abandoned, runtime};
 
@@ -39,7 +40,7 @@ impl Waker {
         let get_loop = GET_LOOP
             .get_or_try_init(py, || py.import("asyncio")?.getattr("get_running_loop").map(Bound::unbind))?;
         let event_loop = get_loop.bind(py).call0()?;
-        let future = event_loop.call_method0(name(py, "create_future"))?;
+        let future = event_loop.call_method0(intern!(py, "create_future"))?;
         let waker = Self { mailbox: Mailbox::of(event_loop), future: future.clone().unbind() };
         Ok((future, waker))
     }
@@ -74,7 +75,7 @@ impl Mailbox {
 
     fn send_for_the_loop(self: &Arc<Self>, py: Python<'_>) {
         let deliver = Deliver(Arc::clone(self));
-        let sent = self.event_loop.call_method1(py, name(py, "call_soon_threadsafe"), (deliver,));
+        let sent = self.event_loop.call_method1(py, intern!(py, "call_soon_threadsafe"), (deliver,));
         if sent.is_err() {
             // The loop is closed: nobody waits any more.
             let due = std::mem::take(&mut *self.lock());
@@ -92,8 +93,8 @@ impl Deliver {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let due = std::mem::take(&mut *self.0.lock());
         let resolve = |future: &Bound<'_, PyAny>| {
-            if !future.call_method0(name(py, "done"))?.is_truthy()? {
-                future.call_method1(name(py, "set_result"), (py.None(),))?;
+            if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
+                future.call_method1(intern!(py, "set_result"), (py.None(),))?;
             }
             Ok(())
         };
@@ -133,7 +134,7 @@ impl Awaitable {
     fn advance<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         loop {
             if let Some(waiting) = &self.waiting {
-                match waiting.bind(py).call_method0(name(py, "__next__")) {
+                match waiting.bind(py).call_method0(intern!(py, "__next__")) {
                     Ok(future) => return Ok(future),
                     Err(stop) if stop.is_instance_of::<PyStopIteration>(py) => self.waiting = None,
                     Err(error) => {
@@ -152,7 +153,7 @@ impl Awaitable {
             if let Some(value) = self.source.poll(py, Some(waker))? {
                 return Err(stop_iteration(py, value));
             }
-            self.waiting = Some(future.call_method0(name(py, "__await__"))?.unbind());
+            self.waiting = Some(future.call_method0(intern!(py, "__await__"))?.unbind());
         }
     }
 
@@ -162,8 +163,13 @@ impl Awaitable {
     }
 }
 
-/// A tuple's value would be unpacked by `StopIteration`, so the value is wrapped in one.
+/// What hands a value over. A tuple would be unpacked and an exception taken for the `StopIteration` itself, so these are
+/// wrapped in a tuple; up to Python 3.11 no exception object is made for any other value.
 fn stop_iteration(py: Python<'_>, value: Py<PyAny>) -> PyErr {
+    let bound = value.bind(py);
+    if !bound.is_instance_of::<PyTuple>() && !bound.is_instance_of::<PyBaseException>() {
+        return PyStopIteration::new_err(value);
+    }
     match PyTuple::new(py, [value]) {
         Ok(args) => PyStopIteration::new_err(args.unbind()),
         Err(error) => error,
@@ -298,9 +304,4 @@ impl<T> Drop for Job<T> {
             task.abort();
         }
     }
-}
-
-/// An interned name.
-pub(crate) fn name<'py>(py: Python<'py>, text: &'static str) -> Bound<'py, PyString> {
-    PyString::intern(py, text)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use loom::ToolSpec;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 use serde::Serialize;
@@ -91,7 +92,8 @@ pub(crate) fn messages(value: &Bound<'_, PyAny>) -> PyResult<Vec<Arc<loom::Messa
 /// A dict with a type and without a role: `loom.Image(…)`, `{"type": "image_url", …}`.
 fn is_part(value: &Bound<'_, PyAny>) -> bool {
     value.cast::<PyDict>().is_ok_and(|dict| {
-        dict.contains("type").unwrap_or_default() && !dict.contains("role").unwrap_or_default()
+        let has = |name| dict.contains(name).unwrap_or_default();
+        has(intern!(value.py(), "type")) && !has(intern!(value.py(), "role"))
     })
 }
 
@@ -101,6 +103,9 @@ fn message(value: &Bound<'_, PyAny>) -> PyResult<Arc<loom::Message>> {
     }
     if let Ok(text) = value.cast::<PyString>() {
         return Ok(Arc::new(loom::Message::user(&*text.to_cow()?)));
+    }
+    if let Some(message) = value.cast::<PyDict>().ok().and_then(plain) {
+        return Ok(Arc::new(message));
     }
     if !value.is_instance_of::<PyDict>() && value.hasattr("role")? && value.hasattr("content")? {
         // Messages of other libraries: what they have in common.
@@ -113,6 +118,19 @@ fn message(value: &Bound<'_, PyAny>) -> PyResult<Arc<loom::Message>> {
         return from_py(dict.as_any(), "message").map(Arc::new);
     }
     from_py(value, "message").map(Arc::new)
+}
+
+/// The message of a dict that holds a role and a text and nothing else, as most do: read without a pass over it as JSON.
+fn plain(dict: &Bound<'_, PyDict>) -> Option<loom::Message> {
+    if dict.len() != 2 {
+        return None;
+    }
+    let text = |name| dict.get_item(name).ok().flatten()?.cast_into::<PyString>().ok();
+    let role = text(intern!(dict.py(), "role"))?;
+    let content = text(intern!(dict.py(), "content"))?;
+    // What cannot be read here gets its error where everything is read.
+    let role = loom::Role::parse(&role.to_cow().ok()?)?;
+    Some(loom::Message::new(role, content.to_cow().ok()?.into_owned()))
 }
 
 /// Tools as a list of dicts in OpenAI's form or the flat one; objects may give theirs by `to_schema()`.

@@ -12,11 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{FutureExt, StreamExt};
 use loom::{ErrorKind, Event, EventStream as RustStream, Llm, LlmError};
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString};
 use tokio::sync::Notify;
 
-use crate::awaitable::{Awaitable, Job, Source, Waker, name};
+use crate::awaitable::{Awaitable, Job, Source, Waker};
 use crate::callback::{self, Caller};
 use crate::completion::Completion;
 use crate::{convert, errors, runtime};
@@ -30,6 +32,8 @@ const INTERRUPTED_HINT: &str = "asyncio.wait_for on one event cancels the whole 
 
 struct Shared {
     state: Mutex<State>,
+    /// Whoever awaits gets all events that have arrived, as a list.
+    batched: bool,
     /// There is room again, or nobody listens any more.
     room: Notify,
     watched: AtomicBool,
@@ -129,6 +133,14 @@ impl Source for Shared {
 
     fn poll(&self, py: Python<'_>, waker: Option<Waker>) -> PyResult<Option<Py<PyAny>>> {
         let mut state = self.lock();
+        if self.batched && !state.ready.is_empty() {
+            let events = std::mem::take(&mut state.ready);
+            self.room.notify_one();
+            drop(state);
+            let events =
+                events.into_iter().map(|event| event_dict(py, event)).collect::<PyResult<Vec<_>>>()?;
+            return Ok(Some(PyList::new(py, events)?.into_any().unbind()));
+        }
         if let Some(event) = state.ready.pop_front() {
             if state.ready.len() == MAX_READY / 2 {
                 self.room.notify_one();
@@ -205,12 +217,14 @@ pub(crate) struct EventStream {
 }
 
 impl EventStream {
-    /// A stream that begins when it is first asked for an event.
-    pub(crate) fn new(llm: Arc<dyn Llm>, request: loom::Request, calls_python: bool) -> Self {
+    /// A stream that begins when it is first asked for an event. `batched`: its items are lists of the events that have
+    /// arrived by then, instead of single events.
+    pub(crate) fn new(llm: Arc<dyn Llm>, request: loom::Request, calls_python: bool, batched: bool) -> Self {
         let state = State { start: Some((llm, request)), ..State::default() };
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
+                batched,
                 room: Notify::new(),
                 watched: AtomicBool::new(false),
             }),
@@ -281,15 +295,29 @@ impl Drop for EventStream {
 
 /// An event as the dict that adapters yield, too.
 pub(crate) fn event_dict<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    let text = |kind: &'static str, content: String| -> PyResult<()> {
-        dict.set_item(name(py, "type"), name(py, kind))?;
-        dict.set_item(name(py, "content"), content)
-    };
+    static CONTENT: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    static REASONING: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     match event {
-        Event::ContentDelta { content } => text("content_delta", content)?,
-        Event::ReasoningDelta { content } => text("reasoning_delta", content)?,
-        other => return convert::to_py(py, &other)?.cast_into::<PyDict>().map_err(Into::into),
+        Event::ContentDelta { content } => delta(py, &CONTENT, "content_delta", &content),
+        Event::ReasoningDelta { content } => delta(py, &REASONING, "reasoning_delta", &content),
+        other => convert::to_py(py, &other)?.cast_into::<PyDict>().map_err(Into::into),
     }
+}
+
+/// A delta's dict: a copy of one that was made before, whose keys need not be laid out again.
+fn delta<'py>(
+    py: Python<'py>,
+    made: &PyOnceLock<Py<PyDict>>,
+    kind: &'static str,
+    content: &str,
+) -> PyResult<Bound<'py, PyDict>> {
+    let made = made.get_or_try_init(py, || {
+        let dict = PyDict::new(py);
+        dict.set_item(intern!(py, "type"), PyString::intern(py, kind))?;
+        dict.set_item(intern!(py, "content"), intern!(py, ""))?;
+        PyResult::Ok(dict.unbind())
+    })?;
+    let dict = made.bind(py).copy()?;
+    dict.set_item(intern!(py, "content"), content)?;
     Ok(dict)
 }

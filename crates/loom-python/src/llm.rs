@@ -240,8 +240,9 @@ impl Llm {
         self.unified().ok()?.server()
     }
 
-    /// The events of a call; `deltas` says whether they are wanted as they come.
-    #[pyo3(signature = (messages, tools = None, response_format = None, tool_choice = None, params = None, deltas = true))]
+    /// The events of a call; `deltas` says whether they are wanted as they come, `batched` that they are handed over as
+    /// lists of what has arrived.
+    #[pyo3(signature = (messages, tools = None, response_format = None, tool_choice = None, params = None, deltas = true, batched = false))]
     fn stream(
         &self,
         messages: &Bound<'_, PyAny>,
@@ -250,9 +251,10 @@ impl Llm {
         tool_choice: Option<&Bound<'_, PyAny>>,
         params: Option<&Bound<'_, PyDict>>,
         deltas: bool,
+        batched: bool,
     ) -> PyResult<EventStream> {
         let request = request(messages, tools, response_format, tool_choice, params, deltas)?;
-        Ok(EventStream::new(Arc::clone(&self.llm), request, self.calls_python))
+        Ok(EventStream::new(Arc::clone(&self.llm), request, self.calls_python, batched))
     }
 
     /// The completion of a call. `checked`: invalid tool arguments are an error.
