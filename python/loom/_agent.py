@@ -187,9 +187,11 @@ class Agent:
                     else:
                         events = self._ask(value)
                         try:
-                            async for event in events if run.time_left() is None else _timed(run, events):
-                                if event["type"] != "finish":
-                                    yield event
+                            # What has arrived comes as one list: waiting for each event would cost more than the event.
+                            async for batch in events if run.time_left() is None else _timed(run, events):
+                                for event in batch:
+                                    if event["type"] != "finish":
+                                        yield event
                         finally:
                             await events.aclose()
                         completion = events.completion()
@@ -229,7 +231,7 @@ class Agent:
 
     def _ask(self, request: _loom.Request) -> Any:
         if self._native is not None:
-            return self._native.stream(request)
+            return self._native.stream(request, batched=True)
         return _Collected(self.llm, request)
 
     def __repr__(self) -> str:
@@ -312,7 +314,7 @@ def _run_in_thread(run: Coroutine[Any, Any, _loom.Message], outer: Any) -> _loom
 
 
 class _Collected:
-    """The events of an LLM written in Python, and their sum."""
+    """The events of an LLM written in Python, each in a list of its own, and their sum."""
 
     def __init__(self, llm: Any, request: _loom.Request) -> None:
         messages, arguments = request.arguments()
@@ -322,10 +324,10 @@ class _Collected:
     def __aiter__(self) -> _Collected:
         return self
 
-    async def __anext__(self) -> dict[str, Any]:
+    async def __anext__(self) -> list[dict[str, Any]]:
         event = await self._events.__anext__()
         self._collector.add(event)
-        return event
+        return [event]
 
     async def aclose(self) -> None:
         await self._events.aclose()
@@ -365,8 +367,8 @@ async def _within(run: _loom.Run, answer: Any) -> Any:
         run.out_of_time()
 
 
-async def _timed(run: _loom.Run, events: Any) -> AsyncGenerator[dict[str, Any], None]:
-    """The events, as long as the run's time allows."""
+async def _timed(run: _loom.Run, events: Any) -> AsyncGenerator[Any, None]:
+    """What comes, as long as the run's time allows."""
     while True:
         try:
             yield await _within(run, events.__anext__())

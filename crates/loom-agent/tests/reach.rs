@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use loom::endpoint::{Proxy, TlsVersion};
 use loom::{Completion, LlmError, LlmSettings, Message, Request, Rule, UnifiedLlm};
-use loom_testkit::{Emulator, ProxyRules, Server, TestCa};
+use loom_testkit::{Emulator, ProxyRules, RecordedRequest, Reply, Server, TestCa};
 
 const KEY: &str = "sk-secret-0123456789";
 
@@ -171,6 +171,22 @@ async fn a_proxy_tunnels_tls_with_the_endpoints_own_authority() {
     let key_seen =
         proxy.requests().iter().any(|request| request.headers.iter().any(|(_, value)| value.contains(KEY)));
     assert!(!key_seen, "the proxy sees the tunnel only");
+}
+
+#[tokio::test]
+async fn a_new_connection_takes_up_the_tls_session_of_an_earlier_one() {
+    let ca = TestCa::new().unwrap();
+    let bundle = File::new(&ca.pem());
+    let answer = r#"{"choices":[{"message":{"content":"hello"},"finish_reason":"stop"}]}"#;
+    // Each answer closes its connection, so that each call needs a new one.
+    let closing = move |_: &RecordedRequest| Reply::text(200, answer).header("connection", "close");
+    let server = Server::start_tls(closing, ca.issue(&["127.0.0.1"]).unwrap()).await.unwrap();
+    for _ in 0..3 {
+        // Made anew each time, as programs do; agreeing in how they are reached, they share what was agreed on.
+        ask(at(server.base_url()).verify(&bundle.0)).await.unwrap();
+    }
+    let connections = server.connections();
+    assert_eq!((connections.opened, connections.resumed), (3, 2));
 }
 
 #[tokio::test]

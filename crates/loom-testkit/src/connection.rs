@@ -14,6 +14,11 @@ use crate::record::OpenConnection;
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// Makes the next close a reset.
     fn reset_on_close(&self) -> io::Result<()>;
+
+    /// Whether the client took up a session that it had before.
+    fn is_resumed(&self) -> bool {
+        false
+    }
 }
 
 impl Transport for TcpStream {
@@ -24,6 +29,9 @@ impl Transport for TcpStream {
 
 /// Answers the requests on `stream` one after the other until either side ends the connection.
 pub(crate) async fn serve<T: Transport>(stream: T, handler: &dyn Handler, connection: &OpenConnection) {
+    if stream.is_resumed() {
+        connection.count_resumed();
+    }
     let (reader, mut writer) = tokio::io::split(stream);
     let mut incoming = Incoming::new(reader);
     loop {

@@ -16,6 +16,8 @@ pub struct Connections {
     pub open: usize,
     /// Those that the client left in the middle of an answer.
     pub aborted: usize,
+    /// Those over TLS for which the client took up a session that it had before.
+    pub resumed: usize,
 }
 
 /// The memory of one server, shared by its connections. Both parts can be watched, so that a test can wait for
@@ -71,6 +73,10 @@ pub(crate) struct OpenConnection {
 impl OpenConnection {
     pub(crate) fn add_request(&self, request: RecordedRequest) {
         self.record.requests.send_modify(|requests| requests.push(request));
+    }
+
+    pub(crate) fn count_resumed(&self) {
+        self.record.connections.send_modify(|now| now.resumed += 1);
     }
 
     pub(crate) fn count_aborted(&self) {

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 use crate::connection::Transport;
@@ -174,5 +174,9 @@ impl Server {
 impl Transport for TlsStream<TcpStream> {
     fn reset_on_close(&self) -> io::Result<()> {
         self.get_ref().0.set_zero_linger()
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 }

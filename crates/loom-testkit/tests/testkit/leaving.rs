@@ -16,13 +16,13 @@ async fn leave_after_first_byte(reply: Reply) -> Connections {
     let mut stream = connect(server.port()).await;
     stream.write_all(GET).await.expect("a server that reads");
     stream.read_u8().await.expect("a first byte");
-    assert_eq!(server.connections(), Connections { opened: 1, open: 1, aborted: 0 });
+    assert_eq!(server.connections(), Connections { opened: 1, open: 1, aborted: 0, resumed: 0 });
     drop(stream);
     assert!(server.wait_closed(SOON).await);
     server.connections()
 }
 
-const ABORTED: Connections = Connections { opened: 1, open: 0, aborted: 1 };
+const ABORTED: Connections = Connections { opened: 1, open: 0, aborted: 1, resumed: 0 };
 
 #[tokio::test]
 async fn while_the_server_hangs() {
@@ -58,7 +58,7 @@ async fn a_client_that_leaves_after_the_answer_aborted_nothing() {
     let server = Server::start(|_: &_| Reply::text(200, "x")).await.unwrap();
     exchange(server.port(), "GET / HTTP/1.1\r\nconnection: close\r\n\r\n").await;
     assert!(server.wait_closed(SOON).await);
-    assert_eq!(server.connections(), Connections { opened: 1, open: 0, aborted: 0 });
+    assert_eq!(server.connections(), Connections { opened: 1, open: 0, aborted: 0, resumed: 0 });
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn leaving_and_resetting_work_as_without_tls() {
     stream.read_u8().await.unwrap();
     drop(stream);
     assert!(hanging.wait_closed(Duration::from_secs(2)).await);
-    assert_eq!(hanging.connections(), Connections { opened: 1, open: 0, aborted: 1 });
+    assert_eq!(hanging.connections(), Connections { opened: 1, open: 0, aborted: 1, resumed: 0 });
 
     let resetting = Server::start_tls(|_: &_| Reply::sse([]).then(Piece::Reset), identity).await.unwrap();
     let mut stream = open(&ca, "127.0.0.1", connect(resetting.port()).await).await.unwrap();
