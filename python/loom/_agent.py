@@ -8,7 +8,15 @@ from typing import Any
 from . import _execute, _loom, _tools
 from ._llm import NativeLLM, UnifiedLLM, open_stream
 from ._pool import named_llm
-from .errors import ApprovalRequiredError, ConfigurationError, LoomError, StreamInterruptedError
+from .errors import (
+    ApprovalRequiredError,
+    ConfigurationError,
+    ContextLengthError,
+    LLMError,
+    LoomError,
+    SessionError,
+    StreamInterruptedError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +50,11 @@ class Agent:
         max_repeats: how often the same call may yield the same result before it is not executed any more; 0: ever.
         tool_choice: how the model may use the tools until it has called one: ``"auto"``, ``"none"``, ``"required"``
             or a tool's name. Held to even where the server passes over it: the model is asked once more in words.
+        context_policy: what is done when a conversation becomes longer than the model's context: ``"keep"`` (nothing:
+            it is a ``ContextLengthError``; the default without a session), ``"trim"`` (old turns are left out of what
+            is sent; the default in a session) or ``"summarize"`` (and a summary that the model writes stands for them).
+        context_window: how many tokens the model's context holds, so that this is done before the server refuses.
+            Default: what a refusal says.
         event_handler: called with each event of a run, as ``Agent.stream`` yields them; sync or async. Its failures
             are logged and do not harm the run.
         **llm_options: further arguments of ``UnifiedLLM`` (``temperature``, ``max_tokens``, ``timeout``, …). Given
@@ -71,6 +84,8 @@ class Agent:
         max_invalid_calls: int = 3,
         max_repeats: int = 3,
         tool_choice: Any = None,
+        context_policy: str | None = None,
+        context_window: int | None = None,
         event_handler: Callable[[dict[str, Any]], Any] | None = None,
         **llm_options: Any,
     ) -> None:
@@ -78,6 +93,7 @@ class Agent:
             ("max_recursion_depth", max_recursion_depth, 1),
             ("max_tool_calls", max_tool_calls, 0),
             ("max_total_tokens", max_total_tokens, 1),
+            ("context_window", context_window, 1),
             ("max_invalid_calls", max_invalid_calls, 0),
             ("max_repeats", max_repeats, 0),
         ):
@@ -100,7 +116,7 @@ class Agent:
             "max_invalid_calls": max_invalid_calls,
             "max_repeats": max_repeats,
         }
-        self._options = _loom.Options(limits, tool_choice)
+        self._options = _loom.Options(limits, tool_choice, None, context_policy, context_window)
         self._stats = _loom.Stats()
         # The fast path asks the Rust core itself; an LLM with a stream of its own is asked through that.
         built_in = isinstance(self.llm, NativeLLM) and type(self.llm).stream is NativeLLM.stream
@@ -117,13 +133,16 @@ class Agent:
         ``seconds``."""
         return self._stats.to_dict()
 
-    async def run(self, message: Input) -> _loom.Message:
+    async def run(self, message: Input, *, session: _loom.Session | None = None) -> _loom.Message:
         """Runs to the answer.
 
         Args:
             message: what the user says: a text, or a list of texts and parts
                 (``["What is this?", loom.Image("cat.png")]``); or a whole conversation as a list of messages. It is
                 not changed. Or a ``Run`` that was paused or has failed, to go on with it within this agent's limits.
+
+            session: starts from what was said there, and adds what is said now, in one piece when the run ends; of a
+                run that fails what is complete, never a call without its results.
 
         Returns:
             The answer, with ``content``, ``usage`` (of the whole run), ``finish_reason`` and ``reasoning``.
@@ -137,22 +156,22 @@ class Agent:
             Each of them holds the run as it stood (``error.run``, ``error.transcript``).
         """
         answer: _loom.Message | None = None
-        async for event in self._events(message, deltas=self.event_handler is not None):
+        async for event in self._events(message, session, deltas=self.event_handler is not None):
             if event["type"] == "finish":
                 answer = event["message"]
         assert answer is not None  # the machine ends with an answer or raises
         return answer
 
-    def run_sync(self, message: Input) -> _loom.Message:
+    def run_sync(self, message: Input, *, session: _loom.Session | None = None) -> _loom.Message:
         """``run`` for scripts and notebooks: waits for the answer, also where an event loop is running already."""
         import asyncio
 
         if asyncio._get_running_loop() is None:
-            return asyncio.run(self.run(message))
+            return asyncio.run(self.run(message, session=session))
         # The running loop cannot be waited for from inside itself, so the run gets a loop and a thread of its own.
-        return _run_in_thread(self.run(message), asyncio.current_task())
+        return _run_in_thread(self.run(message, session=session), asyncio.current_task())
 
-    def stream(self, message: Input) -> _RunEvents:
+    def stream(self, message: Input, *, session: _loom.Session | None = None) -> _RunEvents:
         """Runs and reports what happens, as an async iterator of dicts.
 
         Types, in order: ``run_start``; for each turn ``model_request``, then ``retry`` where a try failed,
@@ -161,17 +180,26 @@ class Agent:
         ``name``, ``content``, ``is_error``; without a start for a call that was not executed); last, once, ``finish``
         (``finish_reason``, ``message``), or ``approval_required`` (``tool_calls``) and its error.
 
+        ``context_compacted`` says that old turns are no longer sent: ``policy``, ``reason``, ``removed_turns``,
+        ``removed_messages``, ``context_limit``, ``tokens_before``, ``tokens_after``, ``summary``, ``error``.
+
         Leaving the loop early ends the run and closes its connection.
         """
-        return _RunEvents(self._events(message, deltas=True))
+        return _RunEvents(self._events(message, session, deltas=True))
 
-    def _events(self, message: Input, *, deltas: bool) -> AsyncGenerator[dict[str, Any], None]:
-        events = self._drive(message, deltas)
+    def _events(
+        self, message: Input, session: _loom.Session | None, *, deltas: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        events = self._drive(message, session, deltas)
         return events if self.event_handler is None else _told(self.event_handler, events)
 
-    async def _drive(self, start: Input, deltas: bool) -> AsyncGenerator[dict[str, Any], None]:
+    async def _drive(
+        self, start: Input, session: _loom.Session | None, deltas: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
         run = start if isinstance(start, _loom.Run) else _loom.Run(start, self.system_prompt, self._options)
         yield {"type": "run_start", "agent": self.name}
+        if session is not None and run.turns == 0:
+            await run.open_session(session, self.system_prompt is not None, self._model_name())
         outcome = ""  # a run that is left before its end is not counted
         try:
             kind, value = run.start(self._specs, self._options)
@@ -180,22 +208,33 @@ class Agent:
                     yield report
                 if kind == "model":
                     yield {"type": "model_request", "turn": run.turns}
-                    if self._native is not None and not deltas:
-                        completion = await _within(run, self._native.generate(value, checked=False))
-                        for event in completion.events():
-                            yield event
-                    else:
-                        events = self._ask(value)
-                        try:
-                            # What has arrived comes as one list: waiting for each event would cost more than the event.
-                            async for batch in events if run.time_left() is None else _timed(run, events):
-                                for event in batch:
-                                    if event["type"] != "finish":
-                                        yield event
-                        finally:
-                            await events.aclose()
-                        completion = events.completion()
+                    try:
+                        if self._native is not None and not deltas:
+                            completion = await _within(run, self._native.generate(value, checked=False))
+                            for event in completion.events():
+                                yield event
+                        else:
+                            events = self._ask(value)
+                            try:
+                                # What has arrived comes as one list: waiting for each event would cost more than the
+                                # event.
+                                async for batch in events if run.time_left() is None else _timed(run, events):
+                                    for event in batch:
+                                        if event["type"] != "finish":
+                                            yield event
+                            finally:
+                                await events.aclose()
+                            completion = events.completion()
+                    except ContextLengthError as error:
+                        # Nothing has been said yet, so it may be asked again with less before the question.
+                        less = None if error.partial else run.overflowed(error.context_limit, error.requested_tokens)
+                        if less is None:
+                            raise
+                        kind, value = less
+                        continue
                     kind, value = run.completion(completion)
+                elif kind == "summary":
+                    kind, value = run.summary(await _within(run, self._summarize(value)))
                 elif kind == "tools":
                     held = await _execute.to_be_held(self._by_name, run, value)
                     if held:
@@ -214,12 +253,19 @@ class Agent:
                     yield {"type": "approval_required", "tool_calls": [call.to_dict() for call in value]}
                     names = ", ".join(call.name for call in value)
                     raise ApprovalRequiredError(f"the run waits for approval of {names}")
+            if session is not None:
+                await run.keep(session, self._model_name())
             outcome = "answered"
             for report in run.reports():
                 yield report
         except LoomError as error:
             outcome = outcome or "failed"
-            if error.run is None:
+            if session is not None and not isinstance(error, SessionError):
+                try:
+                    await run.keep(session, self._model_name())
+                except SessionError as unkept:
+                    _warn_of_unkept(unkept)
+            if error.run is None or session is not None:
                 error.run = copy(run)
             for report in run.reports():
                 yield report
@@ -227,12 +273,36 @@ class Agent:
         finally:
             if outcome:
                 self._stats.add(outcome, run)
+            elif session is not None:  # left early: nothing can be awaited any more
+                try:
+                    run.keep_now(session, self._model_name())
+                except SessionError as unkept:
+                    _warn_of_unkept(unkept)
         yield {"type": "finish", "finish_reason": value.finish_reason, "message": value}
 
     def _ask(self, request: _loom.Request) -> Any:
         if self._native is not None:
             return self._native.stream(request, batched=True)
         return _Collected(self.llm, request)
+
+    def _model_name(self) -> str:
+        return str(getattr(self.llm, "model_name", ""))
+
+    async def _summarize(self, request: _loom.Request) -> _loom.Completion | str:
+        """The summary of what will be left out, or why there is none."""
+        try:
+            if self._native is not None:
+                completion: _loom.Completion = await self._native.generate(request, checked=False)
+                return completion
+            events = _Collected(self.llm, request)
+            try:
+                async for _ in events:
+                    pass
+            finally:
+                await events.aclose()
+            return events.completion()
+        except LLMError as error:
+            return error.message
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, llm={self.llm!r}, tools={list(self._by_name)!r})"
@@ -311,6 +381,12 @@ def _run_in_thread(run: Coroutine[Any, Any, _loom.Message], outer: Any) -> _loom
         if not done.done():
             cancel()
         raise
+
+
+def _warn_of_unkept(error: SessionError) -> None:
+    import logging
+
+    logging.getLogger("loom").warning("what a run had said was not kept: %s", error)
 
 
 class _Collected:

@@ -25,7 +25,10 @@ pub mod model;
 pub mod schema;
 pub mod session;
 
-pub use agent::{Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, Tool, agent, tool};
+pub use agent::{
+    Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, CompactReason, Compacted, ContextPolicy, Tool,
+    agent, tool,
+};
 pub use endpoint::{Explanation, Timeout};
 pub use loom_wire::sse;
 pub use loom_wire::{

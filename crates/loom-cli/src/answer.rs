@@ -2,7 +2,7 @@
 
 use std::io;
 
-use loom::{AgentEvent, FinishReason, Message, Retry};
+use loom::{AgentEvent, Compacted, ContextPolicy, FinishReason, Message, Retry};
 
 use crate::markdown::Markdown;
 use crate::screen::{DIM, Screen, harmless};
@@ -47,6 +47,10 @@ impl<'a> AnswerView<'a> {
             // For whoever sits before it; a script has `--json`.
             AgentEvent::Retry(retry) if self.screen.err_is_terminal => {
                 self.screen.note(&retry_note(retry));
+                Ok(())
+            }
+            AgentEvent::ContextCompacted(what) => {
+                self.screen.note(&compacted_note(what));
                 Ok(())
             }
             _ => Ok(()),
@@ -105,6 +109,15 @@ impl<'a> AnswerView<'a> {
         }
         Ok(())
     }
+}
+
+/// What the model does not know any more.
+fn compacted_note(what: &Compacted) -> String {
+    let how = match what.policy {
+        ContextPolicy::Summarize => "a summary stands for them",
+        _ => "they are no longer sent",
+    };
+    format!("[the model's context is full; the oldest {} turns: {how}]", what.removed_turns)
 }
 
 /// What a failed try means for whoever waits.

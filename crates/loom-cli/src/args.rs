@@ -77,6 +77,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) explain: bool,
     #[command(flatten)]
+    pub(crate) session: SessionOption,
+    #[command(flatten)]
     pub(crate) options: Options,
 }
 
@@ -90,6 +92,8 @@ pub(crate) struct ChatArgs {
     /// Show the model's thinking on stderr even if that is no terminal
     #[arg(long)]
     pub(crate) reasoning: bool,
+    #[command(flatten)]
+    pub(crate) session: SessionOption,
     #[command(flatten)]
     pub(crate) options: Options,
 }
@@ -112,6 +116,17 @@ pub(crate) struct ProvidersArgs {
     /// configuration folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Where the conversation is kept.
+#[derive(Args)]
+pub(crate) struct SessionOption {
+    /// Keep the conversation under this name, and go on with it the next time; `loom sessions` lists them
+    #[arg(long, value_name = "ID", help_heading = ANSWER)]
+    pub(crate) session: Option<String>,
+    /// The file of --session [env: LOOM_SESSIONS] [default: loom/sessions.db in $XDG_DATA_HOME, else in ~/.local/share]
+    #[arg(long, value_name = "FILE", requires = "session", help_heading = ANSWER)]
+    pub(crate) store: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -13,6 +13,7 @@ use crate::connect::{Connection, process_env};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::screen::{Screen, harmless};
+use crate::sessions;
 
 /// Runs the command.
 pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
@@ -20,10 +21,14 @@ pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u
     let connection = Connection::new(args.options, &process_env)?;
     let (llm, unified) = connection.open()?;
     let agent = agent(&connection, llm)?;
+    let session = sessions::named(args.session)?;
     let explain = || unified.as_ref().and_then(UnifiedLlm::explain).filter(|_| args.explain);
     let interrupt = Interrupt::new(runtime);
     let result = runtime.block_on(async {
-        let events = agent.stream(question);
+        let events = match &session {
+            Some(session) => agent.stream_in(session, question),
+            None => agent.stream(question),
+        };
         if args.json {
             print_events(events, screen, &interrupt, &explain).await
         } else {

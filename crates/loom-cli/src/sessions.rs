@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use loom::{Message, Role, Session};
 use serde_json::json;
 
-use crate::args::{SessionsArgs, SessionsCommand};
+use crate::args::{SessionOption, SessionsArgs, SessionsCommand};
 use crate::failure::Failure;
 use crate::screen::{BOLD, Screen, harmless};
 
@@ -78,6 +78,14 @@ fn ago(then: f64) -> String {
     let units = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
     let found = units.into_iter().find(|(length, _)| seconds >= *length).unwrap_or((1.0, "s"));
     format!("{:.0} {}", (seconds / found.0).floor(), found.1)
+}
+
+/// The session that a command goes on with, if one was named.
+pub(crate) fn named(option: SessionOption) -> Result<Option<Session>, Failure> {
+    let Some(id) = option.session else { return Ok(None) };
+    let store = store(option.store)?;
+    make_private_folder(&store)?;
+    Ok(Some(Session::open(store, id)?))
 }
 
 /// The file of sessions: as given, else `LOOM_SESSIONS`, else in the user's folder for data.

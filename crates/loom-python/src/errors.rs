@@ -85,6 +85,7 @@ fn class_of(error: &AgentError) -> &'static str {
         AgentError::Output { .. } => "OutputError",
         AgentError::ToolChoice { .. } => "ToolChoiceError",
         AgentError::ApprovalRequired { .. } => "ApprovalRequiredError",
+        AgentError::Session { .. } => "SessionError",
         AgentError::Tool(_) => "ToolError",
         _ => "ExecutionError",
     }

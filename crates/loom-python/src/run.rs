@@ -3,15 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use loom::SessionError;
 use loom::agent::{
-    Input, Offer, Outcome, Output, Run as RustRun, RunLimits, RunOptions, Stats as RustStats, Step,
-    ToolResult, Used,
+    ContextPolicy, Input, Offer, Outcome, Output, Run as RustRun, RunLimits, RunOptions, Stats as RustStats,
+    Step, ToolResult, Unkept, Used,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyType};
 
+use crate::awaitable::{Awaitable, Job};
 use crate::completion::{Completion, ToolCall};
 use crate::message::Message;
+use crate::session::Session;
 use crate::{convert, errors};
 
 /// The tools of an agent, read once, and whether they are to be described in the prompt.
@@ -44,12 +47,14 @@ pub(crate) struct Options(RunOptions);
 impl Options {
     /// `output`: a name, a JSON schema, and how often an answer that does not fit is asked for again.
     #[new]
-    #[pyo3(signature = (limits, tool_choice = None, output = None))]
+    #[pyo3(signature = (limits, tool_choice = None, output = None, context_policy = None, context_window = None))]
     fn new(
         py: Python<'_>,
         limits: &Bound<'_, PyAny>,
         tool_choice: Option<&Bound<'_, PyAny>>,
         output: Option<(String, Bound<'_, PyAny>, u32)>,
+        context_policy: Option<&str>,
+        context_window: Option<u64>,
     ) -> PyResult<Self> {
         let wrong = |message: String| errors::llm_error(py, loom::LlmError::config(message));
         let limits: RunLimits =
@@ -67,7 +72,8 @@ impl Options {
                 Ok::<_, PyErr>(output)
             })
             .transpose()?;
-        Ok(Self(RunOptions { limits, tool_choice, output }))
+        let context_policy = context_policy.map(ContextPolicy::parse).transpose().map_err(wrong)?;
+        Ok(Self(RunOptions { limits, tool_choice, output, context_policy, context_window }))
     }
 }
 
@@ -278,6 +284,67 @@ impl Run {
         self.step(py, Input::ToolResults(results))
     }
 
+    /// Starts from what was said in the session, of which `offset` messages of the run are no part.
+    fn open_session(
+        slf: &Bound<'_, Self>,
+        session: &Bound<'_, Session>,
+        offset: usize,
+        model: String,
+    ) -> PyResult<Awaitable> {
+        let (run, session) = (slf.clone().unbind(), session.get().0.clone());
+        Job::start(beside_the_runtime(move || session.load()), move |py, loaded| {
+            let loaded = loaded.map_err(|error| errors::session_error(py, &error))?;
+            run.borrow_mut(py).run.continue_session(offset, loaded.messages, &loaded.context, &model);
+            Ok(py.None())
+        })
+    }
+
+    /// Adds to the session what it lacks of the run.
+    fn keep(slf: &Bound<'_, Self>, session: &Bound<'_, Session>, model: &str) -> PyResult<Awaitable> {
+        let (run, session) = (slf.clone().unbind(), session.get().0.clone());
+        let unkept = Arc::new(slf.borrow_mut().run.take_unkept(model));
+        let adding = Arc::clone(&unkept);
+        Job::start(beside_the_runtime(move || add(&session, &adding)), move |py, kept| {
+            kept.map(|()| py.None()).map_err(|error| {
+                run.borrow_mut(py).run.not_kept(&unkept);
+                errors::session_error(py, &error)
+            })
+        })
+    }
+
+    /// As `keep`, at once: for a run that is left before its end, when nothing can be awaited any more.
+    fn keep_now(&mut self, py: Python<'_>, session: &Bound<'_, Session>, model: &str) -> PyResult<()> {
+        let (session, unkept) = (session.get().0.clone(), self.run.take_unkept(model));
+        py.detach(|| add(&session, &unkept)).map_err(|error| {
+            self.run.not_kept(&unkept);
+            errors::session_error(py, &error)
+        })
+    }
+
+    /// The server refused the request as too long: the next step, or `None` if nothing can be left out.
+    fn overflowed<'py>(
+        &mut self,
+        py: Python<'py>,
+        context_limit: Option<u64>,
+        requested_tokens: Option<u64>,
+    ) -> PyResult<Option<Stepped<'py>>> {
+        let mut error = loom::LlmError::new(loom::ErrorKind::ContextLength, "the conversation is too long");
+        (error.context_limit, error.requested_tokens) = (context_limit, requested_tokens);
+        if !self.run.may_compact(&error) {
+            return Ok(None);
+        }
+        self.step(py, Input::Failed(error)).map(Some)
+    }
+
+    /// The summary that was asked for, or why there is none.
+    fn summary<'py>(&mut self, py: Python<'py>, summary: &Bound<'py, PyAny>) -> PyResult<Stepped<'py>> {
+        let summary = match summary.cast::<Completion>() {
+            Ok(completion) => Ok(Box::new(completion.get().0.clone())),
+            Err(_) => Err(loom::LlmError::bad_response(summary.extract::<String>()?)),
+        };
+        self.step(py, Input::Summary(summary))
+    }
+
     /// What is to be told of the last step, as events.
     fn reports<'py>(&mut self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         self.run.take_reports().iter().map(|event| convert::to_py(py, event)).collect()
@@ -329,9 +396,29 @@ impl Run {
                 let request = loom::Request { tools_in_prompt: *in_prompt, ..*request };
                 ("model", Bound::new(py, Request(Mutex::new(request)))?.into_any())
             }
+            Step::Summarize(request) => {
+                ("summary", Bound::new(py, Request(Mutex::new(*request)))?.into_any())
+            }
             Step::CallTools(open) => ("tools", calls(open)?),
             Step::Pause(held) => ("pause", calls(held)?),
             Step::Done(message) => ("done", Bound::new(py, Message(Arc::new(*message)))?.into_any()),
         })
+    }
+}
+
+fn add(session: &loom::Session, unkept: &Unkept) -> Result<(), SessionError> {
+    match unkept.messages.is_empty() {
+        true => Ok(()),
+        false => session.add(&unkept.messages, Some((&unkept.learnt, unkept.seen))),
+    }
+}
+
+/// Work that may block on a file.
+async fn beside_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
+) -> Result<T, SessionError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(SessionError::Invalid(format!("the session's work was given up: {error}"))),
     }
 }

@@ -96,6 +96,8 @@ rules! {
     FormatAfterTools = "format_after_tools" in "request.response_format",
     /// The answer did not fit the schema: the model was told what is wrong and asked again.
     OutputRepaired = "output_repaired" in "answer.content",
+    /// The model's context was full: the oldest turns were not sent.
+    ContextCompacted = "context_compacted" in "request.messages",
     /// A parameter that the server refused was left out or respelled.
     RequestAdapted = "request_adapted" in "request",
     /// The path that answered differs from the base URL as given.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use loom_wire::{Limits, LlmError, ToolChoice};
 use serde_json::Value;
 
+use crate::agent::context::ContextPolicy;
 use crate::agent::driver::{Agent, EventHandler, Inner};
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
@@ -191,6 +192,20 @@ impl AgentBuilder {
     /// ```
     pub fn run_limits(mut self, limits: RunLimits) -> Self {
         self.options.limits = limits;
+        self
+    }
+
+    /// What is done when a conversation becomes longer than the model's context. Default: old turns are left out in a
+    /// session ([`ContextPolicy::Trim`]), else nothing.
+    pub fn context_policy(mut self, policy: ContextPolicy) -> Self {
+        self.options.context_policy = Some(policy);
+        self
+    }
+
+    /// How many tokens the model's context holds, so that old turns are left out before the server refuses. Default: what
+    /// a refusal says.
+    pub fn context_window(mut self, tokens: u64) -> Self {
+        self.options.context_window = Some(tokens);
         self
     }
 

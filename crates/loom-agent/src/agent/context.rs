@@ -5,9 +5,10 @@
 //!
 //! Sizes are taken in bytes and turned into tokens by what the server counted last; images count as a few kilobytes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use loom_wire::{Content, LlmError, Message, Role};
+use loom_wire::{Content, ErrorKind, LlmError, Message, Role, ToolSpec};
 use serde::{Deserialize, Serialize};
 
 /// From this share of the model's context on, turns are left out before the model is asked.
@@ -113,6 +114,8 @@ pub struct Context {
     summary: Option<String>,
     /// What a request of so many bytes came to, as a server counted it.
     measured: Option<Measured>,
+    /// Where the turn begins that always stays: the latest one of what the run started from.
+    latest: Option<usize>,
     /// How often in a row the server has refused.
     overflows: u32,
 }
@@ -145,13 +148,17 @@ pub struct Cut {
 }
 
 impl Context {
-    /// For a run with `offset` messages before the conversation and tools of so many bytes.
-    pub fn new(policy: ContextPolicy, limit: Option<u64>, offset: usize, tools: usize) -> Self {
-        Self { policy, limit, offset, tools, ..Self::default() }
+    /// For a run over these messages. Its latest turn always stays.
+    pub fn new(policy: ContextPolicy, limit: Option<u64>, messages: &[Arc<Message>]) -> Self {
+        let mut context = Self { policy, limit, ..Self::default() };
+        context.latest = context.starts(messages).last().copied();
+        context
     }
 
-    /// Takes up what [`to_keep`](Self::to_keep) gave. What the caller says of the limit stands above it.
-    pub fn resume(&mut self, kept: &serde_json::Value, model: &str) {
+    /// Takes up what [`to_keep`](Self::to_keep) gave for a conversation that has `offset` messages before it here. What the
+    /// caller says of the limit stands above it.
+    pub fn resume(&mut self, offset: usize, kept: &serde_json::Value, model: &str) {
+        self.offset = offset;
         let kept: Kept = serde_json::from_value(kept.clone()).unwrap_or_default();
         (self.removed, self.summary, self.measured) = (kept.removed, kept.summary, kept.measured);
         if self.limit.is_none() && !model.is_empty() && kept.model == model {
@@ -171,34 +178,46 @@ impl Context {
         serde_json::to_value(kept).unwrap_or_default()
     }
 
+    /// Notes what the tools come to.
+    pub fn weigh(&mut self, tools: &[ToolSpec]) {
+        if self.tools == 0 && self.policy != ContextPolicy::Keep {
+            self.tools = serde_json::to_string(tools).map_or(0, |text| text.len());
+        }
+    }
+
+    /// How many messages stand before the session's.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
     /// The policy.
     pub fn policy(&self) -> ContextPolicy {
         self.policy
     }
 
     /// What is sent of the conversation.
-    pub fn view(&self, messages: &[Arc<Message>]) -> Vec<Arc<Message>> {
+    pub fn view<'m>(&self, messages: &'m [Arc<Message>]) -> Cow<'m, [Arc<Message>]> {
         self.view_without(self.removed, self.summary.as_deref(), messages)
     }
 
-    fn view_without(
+    fn view_without<'m>(
         &self,
         removed: usize,
         summary: Option<&str>,
-        messages: &[Arc<Message>],
-    ) -> Vec<Arc<Message>> {
+        messages: &'m [Arc<Message>],
+    ) -> Cow<'m, [Arc<Message>]> {
         // A conversation that was emptied or shortened meanwhile: its latest turn stays in any case.
         let last = self.starts(messages).last().copied().unwrap_or(self.offset);
         let from = (self.offset + removed).min(last.max(self.offset));
         if from == self.offset {
-            return messages.to_vec();
+            return Cow::Borrowed(messages);
         }
         let gone = messages.iter().take(from).enumerate();
         let stays = |(at, message): &(usize, &Arc<Message>)| *at < self.offset || is_instruction(message);
         let mut view: Vec<_> = gone.filter(stays).map(|(_, message)| Arc::clone(message)).collect();
         view.extend(summary.map(|summary| Arc::new(standing_for_what_is_gone(summary))));
         view.extend(messages.iter().skip(from).cloned());
-        view
+        Cow::Owned(view)
     }
 
     /// Where turns begin.
@@ -208,6 +227,9 @@ impl Context {
         for (at, message) in messages.iter().enumerate().skip(self.offset) {
             if is_instruction(message) {
                 continue;
+            }
+            if self.latest.is_some_and(|latest| at > latest) {
+                break;
             }
             if message.role == Role::User && before != Some(Role::User) {
                 starts.push(at);
@@ -219,9 +241,9 @@ impl Context {
 
     /// What is to be left out before the model is asked, since the limit is known and near.
     pub fn near(&self, messages: &[Arc<Message>]) -> Option<Cut> {
-        let limit = self.limit? as f64;
+        let limit = self.limit.filter(|_| self.policy != ContextPolicy::Keep)? as f64;
         let bytes = self.bytes(&self.view(messages));
-        if self.policy == ContextPolicy::Keep || bytes as f64 * self.tokens_per_byte() <= limit * NEAR {
+        if bytes as f64 * self.tokens_per_byte() <= limit * NEAR {
             return None;
         }
         self.cut(messages, CompactReason::NearLimit, limit * KEPT / self.tokens_per_byte())
@@ -230,7 +252,8 @@ impl Context {
     /// What is to be left out, since the server refused what was sent as too long; `None` if nothing can be, or if this
     /// was tried twice.
     pub fn overflow(&mut self, messages: &[Arc<Message>], refusal: &LlmError) -> Option<Cut> {
-        if self.policy == ContextPolicy::Keep || self.overflows >= 2 {
+        let is_one = refusal.kind == ErrorKind::ContextLength && refusal.partial.is_none();
+        if !is_one || self.policy == ContextPolicy::Keep || self.overflows >= 2 {
             return None;
         }
         self.overflows += 1;
@@ -298,7 +321,8 @@ impl Context {
             context.measured.map(|_| (bytes * context.tokens_per_byte()).round() as u64)
         };
         let before = tokens(self);
-        let removed_messages = cut.removed.saturating_sub(self.removed);
+        let gone = messages.get(self.offset + self.removed..self.offset + cut.removed).unwrap_or_default();
+        let removed_messages = gone.iter().filter(|message| !is_instruction(message)).count();
         let (summary, error) = match summary {
             Some(Ok(summary)) => (Some(summary), None),
             Some(Err(error)) => (None, Some(error)),
@@ -326,7 +350,8 @@ impl Context {
     /// Notes what the server counted for the conversation as it was sent.
     pub fn answered(&mut self, messages: &[Arc<Message>], prompt_tokens: Option<u64>) {
         self.overflows = 0;
-        if let Some(tokens) = prompt_tokens.filter(|tokens| *tokens > 0) {
+        let tokens = prompt_tokens.filter(|tokens| *tokens > 0 && self.policy != ContextPolicy::Keep);
+        if let Some(tokens) = tokens {
             self.measured = Some(Measured { tokens, bytes: self.bytes(&self.view(messages)) });
         }
     }
@@ -381,7 +406,7 @@ fn told_of(message: &Message) -> String {
 
 #[cfg(test)]
 mod tests {
-    use loom_wire::{ErrorKind, ToolCall};
+    use loom_wire::ToolCall;
 
     use super::*;
 
@@ -406,7 +431,7 @@ mod tests {
     #[test]
     fn whole_turns_go_from_the_oldest_on_once_the_limit_is_near() {
         let messages = conversation(10);
-        let mut context = Context::new(ContextPolicy::Trim, Some(2_000), 1, 0);
+        let mut context = Context::new(ContextPolicy::Trim, Some(2_000), &messages);
         assert_eq!(context.near(&messages), None, "5 kB are 1250 tokens as long as nobody has counted");
         context.answered(&messages, Some(1_850));
         let cut = context.near(&messages).unwrap();
@@ -420,8 +445,8 @@ mod tests {
         assert_eq!(view.len(), messages.len() - 16);
         assert_eq!(context.near(&messages), None, "there is room again");
         let resumed = {
-            let mut resumed = Context::new(ContextPolicy::Trim, None, 1, 0);
-            resumed.resume(&context.to_keep("m"), "m");
+            let mut resumed = Context::new(ContextPolicy::Trim, None, &messages);
+            resumed.resume(0, &context.to_keep("m"), "m");
             resumed
         };
         assert_eq!(resumed.view(&messages), view);
@@ -432,7 +457,7 @@ mod tests {
     fn an_overflow_is_taken_at_its_word_and_twice_at_most() {
         let messages = conversation(10);
         let mut refusal = LlmError::new(ErrorKind::ContextLength, "too long");
-        let mut blind = Context::new(ContextPolicy::Trim, None, 1, 0);
+        let mut blind = Context::new(ContextPolicy::Trim, None, &messages);
         let cut = blind.overflow(&messages, &refusal).unwrap();
         assert_eq!(blind.compact(&messages, &cut, None).removed_turns, 6, "half of it, in whole turns");
         let cut = blind.overflow(&messages, &refusal).unwrap();
@@ -441,20 +466,20 @@ mod tests {
         assert_eq!(blind.overflow(&messages, &refusal), None);
 
         (refusal.context_limit, refusal.requested_tokens) = (Some(1_000), Some(2_000));
-        let mut told = Context::new(ContextPolicy::Trim, None, 1, 0);
+        let mut told = Context::new(ContextPolicy::Trim, None, &messages);
         let cut = told.overflow(&messages, &refusal).unwrap();
         let compacted = told.compact(&messages, &cut, None);
-        assert_eq!(compacted.removed_turns, 7, "{compacted:?}");
-        let mut keep = Context::new(ContextPolicy::Keep, Some(10), 1, 0);
+        assert_eq!(compacted.removed_turns, 8, "{compacted:?}");
+        let mut keep = Context::new(ContextPolicy::Keep, Some(10), &messages);
         assert_eq!((keep.near(&messages), keep.overflow(&messages, &refusal)), (None, None));
-        let mut alone = Context::new(ContextPolicy::Trim, Some(10), 0, 0);
+        let mut alone = Context::new(ContextPolicy::Trim, Some(10), &[]);
         assert_eq!(alone.overflow(&[Arc::new(Message::user("long"))], &refusal), None, "nothing may go");
     }
 
     #[test]
     fn a_summary_stands_for_what_is_gone_and_the_next_one_includes_it() {
         let messages = conversation(10);
-        let mut context = Context::new(ContextPolicy::Summarize, Some(1_000), 1, 0);
+        let mut context = Context::new(ContextPolicy::Summarize, Some(1_000), &messages);
         let cut = context.near(&messages).unwrap();
         let asked = context.summary_request(&messages, &cut);
         assert!(asked[1].text().contains("question 0") && asked[1].text().contains("[calls t with {}]"));
@@ -475,12 +500,12 @@ mod tests {
 
     #[test]
     fn a_conversation_that_was_emptied_meanwhile_is_sent() {
-        let mut context = Context::new(ContextPolicy::Trim, None, 0, 0);
-        context.resume(&serde_json::json!({"removed": 40, "summary": "old"}), "m");
+        let mut context = Context::new(ContextPolicy::Trim, None, &[]);
+        context.resume(0, &serde_json::json!({"removed": 40, "summary": "old"}), "m");
         let messages = [Arc::new(Message::user("hi"))];
-        assert_eq!(context.view(&messages), messages);
-        context.resume(&serde_json::Value::Null, "m");
-        context.resume(&serde_json::json!({"removed": "x"}), "m");
-        assert_eq!(context.view(&messages), messages);
+        assert_eq!(context.view(&messages)[..], messages[..]);
+        context.resume(0, &serde_json::Value::Null, "m");
+        context.resume(0, &serde_json::json!({"removed": "x"}), "m");
+        assert_eq!(context.view(&messages)[..], messages[..]);
     }
 }

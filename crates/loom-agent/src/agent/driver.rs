@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
-use loom_wire::{Completion, Event, Message, Request};
+use loom_wire::{Completion, Event, LlmError, Message, Request};
 use tokio::time::Instant;
 
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
 use crate::agent::execute::{self, Running};
-use crate::agent::run::{Input, Offer, Run, RunOptions, Step, ToolResult, Used};
+use crate::agent::run::{Input, Offer, Run, RunOptions, Step, ToolResult, Unkept, Used};
 use crate::agent::stats::{Outcome, Stats};
 use crate::agent::tool::Tools;
-use crate::model::{EventStream, Llm, unfinished};
+use crate::model::{EventStream, Llm, collect, unfinished};
+use crate::session::{Session, SessionError};
 
 /// An agent. Cheap to clone; runs share nothing, so any number can go on at once.
 #[derive(Clone)]
@@ -98,18 +99,45 @@ impl Agent {
     /// # Errors
     /// [`AgentError`]; a model call that broke off carries what had arrived as `partial`.
     pub async fn run(&self, input: impl Into<Conversation>) -> Result<Message, AgentError> {
-        let mut events = self.events(input.into(), self.0.event_handler.is_some());
-        while let Some(event) = events.next().await {
-            if let AgentEvent::Finish { message, .. } = event? {
-                return Ok(*message);
-            }
-        }
-        Err(AgentError::Execution("the run ended without an answer".into()))
+        answer(self.events(input.into(), None, self.0.event_handler.is_some())).await
+    }
+
+    /// Runs to the answer in a session: starts from what was said there, and adds what is said now.
+    ///
+    /// What is added comes in one piece when the run ends, also when it fails: what is complete of it, never a call without
+    /// its results, and nothing if the model has said nothing. A run that was paused or has failed goes on in its session
+    /// when it is given as `input`.
+    ///
+    /// ```no_run
+    /// use loom::Session;
+    ///
+    /// # async fn talk() -> Result<(), loom::AgentError> {
+    /// let agent = loom::agent("assistant").base_url("http://localhost:8000/v1").build()?;
+    /// let session = Session::new();
+    /// agent.run_in(&session, "My name is Ada.").await?;
+    /// println!("{}", agent.run_in(&session, "What is my name?").await?.text());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); [`AgentError::Session`] if the session cannot be read or kept.
+    pub async fn run_in(
+        &self,
+        session: &Session,
+        input: impl Into<Conversation>,
+    ) -> Result<Message, AgentError> {
+        answer(self.events(input.into(), Some(session), self.0.event_handler.is_some())).await
+    }
+
+    /// Runs in a session, as [`run_in`](Self::run_in), and reports what happens while it does.
+    pub fn stream_in(&self, session: &Session, input: impl Into<Conversation>) -> AgentStream {
+        self.events(input.into(), Some(session), true)
     }
 
     /// Runs and reports what happens while it does.
     pub fn stream(&self, input: impl Into<Conversation>) -> AgentStream {
-        self.events(input.into(), true)
+        self.events(input.into(), None, true)
     }
 
     /// What this agent has done so far, in all runs, those of its clones included.
@@ -117,7 +145,7 @@ impl Agent {
         self.0.stats.snapshot()
     }
 
-    fn events(&self, input: Conversation, deltas: bool) -> AgentStream {
+    fn events(&self, input: Conversation, session: Option<&Session>, deltas: bool) -> AgentStream {
         let run = match input.0 {
             Start::Messages(mut messages) => {
                 if let Some(prompt) = &self.0.system_prompt {
@@ -133,6 +161,7 @@ impl Agent {
         let driver = Driver {
             agent: Arc::clone(&self.0),
             before: *run.used(),
+            session: session.cloned(),
             run,
             deltas,
             doing: Doing::Starting,
@@ -144,6 +173,16 @@ impl Agent {
             driver.next().await.map(|event| (event, driver))
         }))
     }
+}
+
+/// The answer of a run.
+async fn answer(mut events: AgentStream) -> Result<Message, AgentError> {
+    while let Some(event) = events.next().await {
+        if let AgentEvent::Finish { message, .. } = event? {
+            return Ok(*message);
+        }
+    }
+    Err(AgentError::Execution("the run ended without an answer".into()))
 }
 
 impl std::fmt::Debug for Agent {
@@ -163,6 +202,8 @@ struct Driver {
     /// What the run had used before this driver took it on.
     before: Used,
     deltas: bool,
+    /// Where the conversation is kept.
+    session: Option<Session>,
     doing: Doing,
     ready: VecDeque<AgentEvent>,
     /// Since when time is to be added to the run's.
@@ -174,6 +215,9 @@ enum Doing {
     Starting,
     Model(EventStream, Box<Completion>),
     Tools(Running, Vec<ToolResult>),
+    Summarizing(Pin<Box<dyn Future<Output = Result<Completion, LlmError>> + Send>>),
+    /// The answer, before it is kept.
+    Ending(Box<Message>),
     /// The run ends with this once all events are delivered.
     Failing(Box<AgentError>),
     Nothing,
@@ -188,7 +232,8 @@ impl Driver {
             }
             match std::mem::replace(&mut self.doing, Doing::Nothing) {
                 Doing::Nothing => return None,
-                Doing::Failing(error) => {
+                Doing::Failing(mut error) => {
+                    self.keep_failed(&mut error).await;
                     let paused = matches!(*error, AgentError::ApprovalRequired { .. });
                     self.ended(if paused { Outcome::Paused } else { Outcome::Failed });
                     return Some(Err(*error));
@@ -243,6 +288,50 @@ impl Driver {
         }
     }
 
+    /// Starts from what was said in the session.
+    async fn open_session(&mut self) -> Result<(), AgentError> {
+        let Some(session) = self.session.clone().filter(|_| self.run.turns() == 0) else { return Ok(()) };
+        let loaded = beside_the_runtime(move || session.load())
+            .await
+            .map_err(|error| AgentError::Session { error, run: None })?;
+        let offset = usize::from(self.agent.system_prompt.is_some());
+        let model = self.agent.llm.model_name();
+        self.run.continue_session(offset, loaded.messages, &loaded.context, &model);
+        Ok(())
+    }
+
+    /// Adds to the session what it lacks of the run.
+    async fn keep(&mut self) -> Result<(), AgentError> {
+        let Some(session) = self.session.clone() else { return Ok(()) };
+        let unkept = Arc::new(self.run.take_unkept(&self.agent.llm.model_name()));
+        let adding = Arc::clone(&unkept);
+        beside_the_runtime(move || add(&session, &adding)).await.map_err(|error| {
+            self.run.not_kept(&unkept);
+            AgentError::Session { error, run: Some(self.run.stored()) }
+        })
+    }
+
+    /// As `keep`, for a run that ends with an error, which is more than what keeping it may add to that.
+    async fn keep_failed(&mut self, error: &mut AgentError) {
+        if self.session.is_none() || matches!(error, AgentError::Session { .. }) {
+            return;
+        }
+        if let Err(failed) = self.keep().await {
+            tracing::warn!(target: "loom", "what a failed run had said was not kept: {failed}");
+        }
+        if let Some(run) = error.run_mut() {
+            run.kept_as(&self.run);
+        }
+    }
+
+    fn finish(&mut self, message: Box<Message>) -> Result<(), AgentError> {
+        self.ended(Outcome::Answered);
+        let finish_reason = message.finish_reason.clone();
+        self.ready.push_back(AgentEvent::Finish { finish_reason, message });
+        self.doing = Doing::Nothing;
+        Ok(())
+    }
+
     /// Does one thing: starts a step, takes one event of the model, or takes one result of a tool.
     async fn advance(&mut self) -> Result<(), AgentError> {
         let input = match &mut self.doing {
@@ -250,13 +339,20 @@ impl Driver {
             Doing::Starting => {
                 self.clock = Some(Instant::now());
                 self.ready.push_back(AgentEvent::RunStart { agent: self.agent.name.clone() });
+                self.open_session().await?;
                 Input::Start
             }
             Doing::Model(events, completion) => {
                 let Some(event) = events.next().await else {
                     return Err(self.run.failed(unfinished(std::mem::take(completion))));
                 };
-                let event = event.map_err(|error| self.run.failed(error))?;
+                let event = match event {
+                    Ok(event) => event,
+                    Err(error) => {
+                        self.keep_time();
+                        return self.step(Input::Failed(error));
+                    }
+                };
                 completion.absorb(&event);
                 let report = match event {
                     Event::Finish(_) => None,
@@ -273,6 +369,14 @@ impl Driver {
                         return Ok(());
                     }
                 }
+            }
+            Doing::Summarizing(summary) => Input::Summary(summary.await.map(Box::new)),
+            Doing::Ending(_) => {
+                let Doing::Ending(message) = std::mem::replace(&mut self.doing, Doing::Nothing) else {
+                    return Ok(());
+                };
+                self.keep().await?;
+                return self.finish(message);
             }
             Doing::Tools(running, results) => match running.next().await {
                 None => Input::ToolResults(std::mem::take(results)),
@@ -304,6 +408,9 @@ impl Driver {
                     let request = Request { stream: self.deltas, ..*request };
                     Doing::Model(self.agent.llm.stream(request), Box::default())
                 }
+                Step::Summarize(request) => {
+                    Doing::Summarizing(Box::pin(collect(self.agent.llm.stream(*request))))
+                }
                 Step::CallTools(calls) => {
                     let held = execute::to_be_held(&self.agent.tools, &self.run, &calls);
                     if !held.is_empty() {
@@ -322,16 +429,38 @@ impl Driver {
                     let run = self.run.stored();
                     Doing::Failing(Box::new(AgentError::ApprovalRequired { calls, run }))
                 }
-                Step::Done(message) => {
-                    self.ended(Outcome::Answered);
-                    self.ready.push_back(AgentEvent::Finish {
-                        finish_reason: message.finish_reason.clone(),
-                        message,
-                    });
-                    Doing::Nothing
-                }
+                Step::Done(message) => Doing::Ending(message),
             };
             return Ok(());
         }
+    }
+}
+
+impl Drop for Driver {
+    /// A run that is left early: what it had said is kept. This may block, for a millisecond as a rule; later would be too
+    /// late for a program that ends now.
+    fn drop(&mut self) {
+        let Some(session) = &self.session else { return };
+        let unkept = self.run.take_unkept(&self.agent.llm.model_name());
+        if let Err(error) = add(session, &unkept) {
+            tracing::warn!(target: "loom", "what a run had said was not kept: {error}");
+        }
+    }
+}
+
+fn add(session: &Session, unkept: &Unkept) -> Result<(), SessionError> {
+    match unkept.messages.is_empty() {
+        true => Ok(()),
+        false => session.add(&unkept.messages, Some((&unkept.learnt, unkept.seen))),
+    }
+}
+
+/// Does work that may block on a file.
+async fn beside_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
+) -> Result<T, SessionError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(SessionError::Invalid(format!("the session's work was given up: {error}"))),
     }
 }

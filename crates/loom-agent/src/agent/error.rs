@@ -6,6 +6,7 @@ use loom_wire::{LlmError, Message, ToolCall};
 
 use crate::agent::run::{Limit, Run};
 use crate::schema::Problem;
+use crate::session::SessionError;
 
 /// An agent's failure.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -66,6 +67,15 @@ pub enum AgentError {
         /// The run, to be stored or resumed.
         run: Box<Run>,
     },
+    /// The session could not be read or kept.
+    #[error("{error}")]
+    Session {
+        /// What failed.
+        #[source]
+        error: SessionError,
+        /// The run, with its answer if it had one; none if it had not begun.
+        run: Option<Box<Run>>,
+    },
     /// A tool cannot be used, or has failed and was to end the run.
     #[error("{0}")]
     Tool(String),
@@ -94,6 +104,7 @@ impl AgentError {
             Self::ToolChoice { .. } => "tool_choice",
             Self::ApprovalRequired { .. } => "approval_required",
             Self::Tool(_) => "tool",
+            Self::Session { .. } => "session",
             Self::Execution(_) => "execution",
         }
     }
@@ -101,7 +112,19 @@ impl AgentError {
     /// The run up to the failure: it can be stored, and resumed.
     pub fn run(&self) -> Option<&Run> {
         match self {
-            Self::Llm { run, .. } => run.as_deref(),
+            Self::Llm { run, .. } | Self::Session { run, .. } => run.as_deref(),
+            Self::Recursion { run, .. }
+            | Self::Limit { run, .. }
+            | Self::Output { run, .. }
+            | Self::ToolChoice { run, .. }
+            | Self::ApprovalRequired { run, .. } => Some(run),
+            Self::Tool(_) | Self::Execution(_) => None,
+        }
+    }
+
+    pub(crate) fn run_mut(&mut self) -> Option<&mut Run> {
+        match self {
+            Self::Llm { run, .. } | Self::Session { run, .. } => run.as_deref_mut(),
             Self::Recursion { run, .. }
             | Self::Limit { run, .. }
             | Self::Output { run, .. }

@@ -3,6 +3,8 @@
 use loom_wire::{Content, LedgerEntry, Message, Retry, ToolCall, Usage};
 use serde::Serialize;
 
+use crate::agent::context::Compacted;
+
 /// An event of a run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -65,6 +67,8 @@ pub enum AgentEvent {
         /// The entries of the ledger.
         ledger: Vec<LedgerEntry>,
     },
+    /// Old turns are no longer sent, since the model's context is full.
+    ContextCompacted(Compacted),
     /// Tokens used by one turn.
     Usage(Usage),
     /// A try to ask the model failed, or the server is loading it; another try follows.

@@ -15,6 +15,8 @@ pub use context::{CompactReason, Compacted, Context, ContextPolicy, Cut};
 pub use driver::{Agent, AgentStream, Conversation};
 pub use error::AgentError;
 pub use event::AgentEvent;
-pub use run::{Input, Limit, Offer, Output, Prices, Run, RunLimits, RunOptions, Step, ToolResult, Used};
+pub use run::{
+    Input, Limit, Offer, Output, Prices, Run, RunLimits, RunOptions, Step, ToolResult, Unkept, Used,
+};
 pub use stats::{Outcome, Stats, StatsSnapshot};
 pub use tool::{Tool, offered_names, schema_of, tool};

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 pub use error::SessionError;
 use record::Record;
 pub use record::SessionInfo;
+pub(crate) use record::complete_part;
 
 /// A conversation that is kept. Cheap to clone; clones are the same session.
 ///
@@ -52,11 +53,12 @@ enum Store {
 }
 
 /// What a run starts from.
-#[derive(Debug, Default)]
-pub(crate) struct Loaded {
-    pub(crate) messages: Vec<Arc<Message>>,
-    #[expect(dead_code, reason = "runs in sessions come next")]
-    pub(crate) context: Value,
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// What was said.
+    pub messages: Vec<Arc<Message>>,
+    /// What was learnt about sending it.
+    pub context: Value,
 }
 
 impl Session {
@@ -322,8 +324,11 @@ impl Session {
         }
     }
 
-    /// What a run starts from.
-    pub(crate) fn load(&self) -> Result<Loaded, SessionError> {
+    /// What a run starts from; for drivers of runs.
+    ///
+    /// # Errors
+    /// What reading the file fails with.
+    pub fn load(&self) -> Result<Loaded, SessionError> {
         match &self.store {
             Store::Memory(record) => {
                 let record = lock(record);
@@ -334,12 +339,11 @@ impl Session {
         }
     }
 
-    /// Adds what a run added. `context` is kept if the messages it speaks of, so many, are still there.
-    pub(crate) fn add(
-        &self,
-        new: &[Arc<Message>],
-        context: Option<(&Value, usize)>,
-    ) -> Result<(), SessionError> {
+    /// Adds what a run added; for drivers of runs. `context` is kept if the messages it speaks of, so many, are still there.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn add(&self, new: &[Arc<Message>], context: Option<(&Value, usize)>) -> Result<(), SessionError> {
         record::check_whole(new)?;
         match &self.store {
             Store::Memory(record) => {

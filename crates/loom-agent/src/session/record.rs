@@ -134,7 +134,6 @@ pub(super) fn check_whole(messages: &[Arc<Message>]) -> Result<(), SessionError>
 
 /// The part of what a run added that can be kept: it ends with an answer or with results, never with an open call.
 /// Nothing if the model has said nothing yet: then the question can be asked again.
-#[cfg_attr(not(test), expect(dead_code, reason = "runs in sessions come next"))]
 pub(crate) fn complete_part(messages: &[Arc<Message>]) -> &[Arc<Message>] {
     let whole = messages.get(..first_incomplete(messages).unwrap_or(messages.len())).unwrap_or_default();
     match whole.iter().rposition(|message| matches!(message.role, Role::Assistant | Role::Tool)) {

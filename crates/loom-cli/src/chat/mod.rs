@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anstyle::Style;
-use loom::{Agent, AgentError, AgentEvent, Llm, Message};
+use loom::{Agent, AgentError, AgentEvent, Llm, Message, Session};
 use tokio::runtime::Runtime;
 
 use crate::answer::AnswerView;
@@ -24,6 +24,7 @@ use crate::failure::{FAILED, Failure, INTERRUPTED, tell_error};
 use crate::interrupt::Interrupt;
 use crate::run::{agent, next_event};
 use crate::screen::{DIM, Screen, harmless};
+use crate::sessions;
 
 /// Runs the command and returns the exit code.
 pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
@@ -39,7 +40,7 @@ pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result
         connection,
         llm,
         agent,
-        conversation: Vec::new(),
+        conversation: sessions::named(args.session)?.unwrap_or_default(),
         saved: HashSet::new(),
         failed: false,
     };
@@ -56,7 +57,7 @@ struct Chat<'a> {
     connection: Connection,
     llm: Arc<dyn Llm>,
     agent: Agent,
-    conversation: Vec<Message>,
+    conversation: Session,
     /// Files that this chat has written and may write again.
     saved: HashSet<PathBuf>,
     /// A turn or a command has failed.
@@ -106,6 +107,10 @@ impl Chat<'_> {
             Ok(llm) => llm.endpoint().base_url().to_string(),
             Err(_) => "one of several endpoints".to_owned(),
         };
+        let before = self.conversation.info().map_or(0, |info| info.message_count);
+        if before > 0 {
+            self.say(&format!("The conversation goes on after {before} messages; /new begins another one."));
+        }
         self.say(&format!("{model} at {place}. /help lists the commands, Ctrl-D leaves."));
     }
 
@@ -118,17 +123,18 @@ impl Chat<'_> {
 
     /// One question and its answer; `true` if the program is to end.
     fn turn(&mut self, text: String) -> Result<bool, Failure> {
-        self.conversation.push(Message::user(text));
-        let (turn, partial) = self.runtime.block_on(self.answer())?;
+        let before = self.conversation.info()?.message_count;
+        let (turn, partial) = self.runtime.block_on(self.answer(&text))?;
         if matches!(turn, Turn::Answered) {
             self.say("");
             return Ok(false);
         }
         let kept = !partial.is_empty();
         if kept {
-            self.conversation.push(Message::assistant(partial));
-        } else {
-            self.conversation.pop();
+            // What was complete of the turn is there already, with its question.
+            let has_question = self.conversation.info()?.message_count > before;
+            let question = (!has_question).then(|| Message::user(text));
+            self.conversation.append(question.into_iter().chain([Message::assistant(partial)]))?;
         }
         if let Turn::Failed(failure) = turn {
             self.tell(failure)?;
@@ -143,16 +149,15 @@ impl Chat<'_> {
         Ok(false)
     }
 
-    /// Prints the answer to the conversation as it comes, and returns what had arrived of one that is not complete.
-    async fn answer(&mut self) -> Result<(Turn, String), Failure> {
+    /// Prints the answer to a question as it comes, and returns what had arrived of one that is not complete.
+    async fn answer(&mut self, question: &str) -> Result<(Turn, String), Failure> {
         let mut view = AnswerView::new(self.screen, self.reasoning);
-        let mut events = self.agent.stream(self.conversation.clone());
+        let mut events = self.agent.stream_in(&self.conversation, question);
         let mut partial = String::new();
         let turn = loop {
             match next_event(&mut events, &self.interrupt).await {
                 Ok(Some(AgentEvent::Finish { message, .. })) => {
                     view.finish(&message)?;
-                    self.conversation.push(*message);
                     return Ok((Turn::Answered, String::new()));
                 }
                 Ok(Some(event)) => {
@@ -196,8 +201,13 @@ impl Chat<'_> {
             Command::Help => Ok(self.screen.out(HELP)?),
             Command::Exit => Ok(()),
             Command::New => {
-                self.conversation.clear();
-                self.say("A new conversation.");
+                self.conversation = match self.conversation.path() {
+                    Some(path) => Session::create(path)?,
+                    None => Session::new(),
+                };
+                let name =
+                    self.conversation.path().map(|_| format!(": --session {}", self.conversation.id()));
+                self.say(&format!("A new conversation{}", name.unwrap_or_else(|| ".".to_owned())));
                 Ok(())
             }
             Command::Model(None) => {
@@ -218,7 +228,7 @@ impl Chat<'_> {
                 self.change(|connection| connection.system = system)
             }
             Command::Models => self.models(),
-            Command::Save(path) => save::save(&path, &self.conversation, &mut self.saved)
+            Command::Save(path) => save::save(&path, &self.conversation.messages()?, &mut self.saved)
                 .map(|path| self.say(&format!("Saved to {}.", path.display()))),
             Command::Unknown(name) => {
                 Err(Failure::usage(format!("there is no command /{name}; /help lists them")))

@@ -1,11 +1,13 @@
 //! `/save`: a conversation as a file.
 
+use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use loom::Message;
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::sessions::markdown;
@@ -14,7 +16,7 @@ use crate::sessions::markdown;
 /// noted: a slip of the keyboard must not cost a file.
 pub(crate) fn save(
     path: &Path,
-    conversation: &[Message],
+    conversation: &[impl Borrow<Message> + Serialize],
     own: &mut HashSet<PathBuf>,
 ) -> Result<PathBuf, Failure> {
     let path = at_home(path);
@@ -65,7 +67,7 @@ mod tests {
         save(&path, &conversation, &mut own).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "**You:**\n\nhi\n\n**Assistant:**\n\nhello\n");
-        assert!(save(&path, &[], &mut HashSet::new()).is_err());
+        assert!(save(&path, &[] as &[Message], &mut HashSet::new()).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 
         let path = folder.join("talk.json");

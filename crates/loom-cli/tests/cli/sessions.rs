@@ -1,8 +1,9 @@
 //! `loom sessions`.
 
+use loom_testkit::{Emulator, servers};
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, serve};
 
 fn conversation() -> String {
     json!([
@@ -67,4 +68,37 @@ fn another_file_can_be_named_and_a_foreign_one_is_left_alone() {
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("not an SQLite file"), "{done:?}");
     assert_eq!(std::fs::read_to_string(&notes).unwrap(), "mine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_goes_on_the_next_time() {
+    let server = serve(Emulator::new().model("m")).await;
+    let (sandbox, url) = (Sandbox::new(), server.base_url());
+    let run = |text: &str| {
+        sandbox.loom(&["run", "--session", "s", "--model", "m", "--base-url", &url, text]).quiet()
+    };
+    run("one");
+    run("two");
+    let chat = ["chat", "--session", "s", "--model", "m", "--base-url", &url];
+    sandbox.loom_with(&chat, &[], "three\n/new\nfour\n").quiet();
+    let counts: Vec<usize> = server
+        .requests()
+        .iter()
+        .map(|request| request.json()["messages"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(counts, [1, 3, 5, 1]);
+    let list: Value = serde_json::from_str(&sandbox.loom(&["sessions", "list", "--json"]).quiet()).unwrap();
+    assert_eq!((&list[0]["message_count"], &list[1]["id"]), (&json!(2), &json!("s")));
+    assert_eq!(list[1]["message_count"], 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_context_is_told() {
+    let server = serve(Emulator::of(servers::VLLM).model("m").context(60)).await;
+    let (sandbox, url) = (Sandbox::new(), server.base_url());
+    let lines = (0..8).map(|at| format!("{at} {}\n", "word ".repeat(8))).collect::<String>();
+    let chat = ["chat", "--model", "m", "--base-url", &url];
+    let done = sandbox.loom_with(&chat, &[], &lines);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.err.contains("[the model's context is full; the oldest"), "{done:?}");
 }

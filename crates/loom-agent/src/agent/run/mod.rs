@@ -21,12 +21,15 @@ mod tests;
 use std::sync::Arc;
 
 use loom_wire::{
-    Completion, Content, LedgerEntry, LlmError, Message, Request, Rule, ToolCall, ToolChoice, Usage, ledger,
+    Completion, Content, LedgerEntry, LlmError, Message, Request, Role, Rule, ToolCall, ToolChoice, Usage,
+    ledger,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::agent::context::{Context, ContextPolicy, Cut};
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
+use crate::session::complete_part;
 
 use calls::{Calls, Next};
 pub use limits::{Limit, Prices, RunLimits, Used};
@@ -48,6 +51,13 @@ pub struct RunOptions {
     /// What the answer must be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
+    /// What is done when the conversation becomes longer than the model's context. Default: [`ContextPolicy::Trim`] in a
+    /// session, else [`ContextPolicy::Keep`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_policy: Option<ContextPolicy>,
+    /// How many tokens the model's context holds. Default: what a refusal says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
 }
 
 impl From<RunLimits> for RunOptions {
@@ -79,6 +89,12 @@ pub struct Run {
     /// What was bridged in all turns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ledger: Vec<LedgerEntry>,
+    /// What of the conversation is sent.
+    #[serde(default)]
+    context: Context,
+    /// How many of the messages a session has already.
+    #[serde(default)]
+    kept: usize,
     state: State,
     /// What is to be told of the last step.
     #[serde(skip)]
@@ -92,6 +108,8 @@ enum State {
     Model,
     /// Calls under way.
     Tools(Calls),
+    /// A summary is being written of what will be left out.
+    Summarizing(Cut),
     Done,
 }
 
@@ -106,6 +124,10 @@ pub enum Input {
     Held(Vec<String>),
     /// Tools returned, in any order.
     ToolResults(Vec<ToolResult>),
+    /// The model could not be asked: the run goes on if leaving out old turns may help, else it ends with this error.
+    Failed(LlmError),
+    /// The summary that was asked for, or why there is none.
+    Summary(Result<Box<Completion>, LlmError>),
 }
 
 /// What to do next.
@@ -113,6 +135,8 @@ pub enum Input {
 pub enum Step {
     /// Ask the model. The request holds the tools, their choice and the format; whether deltas are wanted is the driver's.
     CallModel(Box<Request>),
+    /// Ask the model for a summary, which is no part of the conversation. Nothing of it is reported.
+    Summarize(Box<Request>),
     /// Run these calls, at once if they can be; for some an approval may have to be asked for first ([`Run::is_approved`]).
     CallTools(Vec<ToolCall>),
     /// Nothing is left but calls that wait for approval: store the run, [`Run::approve`] or [`Run::deny`] them, start again.
@@ -132,10 +156,24 @@ pub struct ToolResult {
     pub is_error: bool,
 }
 
+/// What a session lacks of a run.
+#[derive(Clone, Debug)]
+pub struct Unkept {
+    /// The messages, to be added as one block.
+    pub messages: Vec<Arc<Message>>,
+    /// What was learnt about sending the conversation.
+    pub learnt: serde_json::Value,
+    /// How many messages of the session that speaks of.
+    pub seen: usize,
+}
+
 impl Run {
     /// A run over these messages.
     pub fn new(messages: Vec<Arc<Message>>, options: RunOptions) -> Self {
         let given = messages.len();
+        let policy = options.context_policy.unwrap_or(ContextPolicy::Keep);
+        let context = Context::new(policy, options.context_window, &messages);
+        let instructions = messages.iter().take_while(|message| message.role == Role::System).count();
         Self {
             version: VERSION,
             messages,
@@ -149,6 +187,8 @@ impl Run {
             choice_told: false,
             answering: false,
             ledger: Vec::new(),
+            context,
+            kept: instructions,
             state: State::Model,
             reports: Vec::new(),
         }
@@ -162,6 +202,49 @@ impl Run {
     /// What the run has added to the conversation.
     pub fn new_messages(&self) -> &[Arc<Message>] {
         self.messages.get(self.given..).unwrap_or_default()
+    }
+
+    /// Lets the run continue a session. `offset`: how many of its messages are the agent's own instructions, which the
+    /// session does not keep. `history`: what was said in the session before. `learnt`: what
+    /// [`take_unkept`](Self::take_unkept) gave the last time.
+    pub fn continue_session(
+        &mut self,
+        offset: usize,
+        history: Vec<Arc<Message>>,
+        learnt: &serde_json::Value,
+        model: &str,
+    ) {
+        let (offset, count) = (offset.min(self.messages.len()), history.len());
+        self.messages.splice(offset..offset, history);
+        self.given += count;
+        self.kept = offset + count;
+        let policy = self.options.context_policy.unwrap_or_default();
+        self.context = Context::new(policy, self.options.context_window, &self.messages);
+        self.context.resume(offset, learnt, model);
+    }
+
+    /// What a session lacks of the run, as far as it is complete: never a call without its results, and nothing before the
+    /// model has said something. It counts as kept from now on.
+    pub fn take_unkept(&mut self, model: &str) -> Unkept {
+        let seen = self.kept.saturating_sub(self.context.offset());
+        let messages = complete_part(self.messages.get(self.kept..).unwrap_or_default()).to_vec();
+        self.kept += messages.len();
+        Unkept { messages, learnt: self.context.to_keep(model), seen }
+    }
+
+    /// It could not be kept: it is lacking again.
+    pub fn not_kept(&mut self, unkept: &Unkept) {
+        self.kept = self.kept.saturating_sub(unkept.messages.len());
+    }
+
+    /// Whether leaving out old turns may help against this refusal.
+    pub fn may_compact(&self, refusal: &LlmError) -> bool {
+        matches!(self.state, State::Model) && self.context.clone().overflow(&self.messages, refusal).is_some()
+    }
+
+    /// Takes over what was kept since this copy was made.
+    pub(crate) fn kept_as(&mut self, other: &Self) {
+        self.kept = other.kept;
     }
 
     /// How often the model was asked.
@@ -203,7 +286,7 @@ impl Run {
     pub fn held(&self) -> Vec<ToolCall> {
         match &self.state {
             State::Tools(calls) => calls.held(),
-            State::Model | State::Done => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -231,7 +314,7 @@ impl Run {
     fn decide(&mut self, id: Option<&str>, denied: Option<&str>) -> Result<(), AgentError> {
         let decided = match &mut self.state {
             State::Tools(calls) => calls.decide(id, denied),
-            State::Model | State::Done => 0,
+            _ => 0,
         };
         match (decided, id) {
             (0, Some(id)) => {
@@ -289,6 +372,21 @@ impl Run {
         match (input, &mut self.state) {
             (Input::Start, State::Model) => self.ask_model(offer),
             (Input::Start, State::Tools(_)) => self.next_calls(offer),
+            (Input::Start, State::Summarizing(cut)) => {
+                let cut = cut.clone();
+                Ok(self.ask_summary(cut))
+            }
+            (Input::Failed(error), State::Model) => match self.context.overflow(&self.messages, &error) {
+                Some(cut) => {
+                    self.used.turns = self.used.turns.saturating_sub(1);
+                    self.leave_out(cut, offer)
+                }
+                None => Err(self.failed(error)),
+            },
+            (Input::Summary(summary), State::Summarizing(cut)) => {
+                let cut = cut.clone();
+                self.take_summary(summary, &cut, offer)
+            }
             (Input::Completion(completion), State::Model) => self.take_completion(*completion, offer),
             (Input::Held(ids), State::Tools(calls)) => {
                 calls.hold(&ids);
@@ -316,6 +414,14 @@ impl Run {
             return Err(AgentError::Recursion { limit, run: self.stored() });
         }
         self.keep_to_limits()?;
+        self.context.weigh(offer.specs());
+        match self.context.near(&self.messages) {
+            Some(cut) => self.leave_out(cut, offer),
+            None => Ok(self.request(offer)),
+        }
+    }
+
+    fn request(&mut self, offer: &Offer) -> Step {
         self.used.turns += 1;
         let output = self.options.output.as_ref();
         let tools = if self.answering { Vec::new() } else { offer.specs().to_vec() };
@@ -323,14 +429,58 @@ impl Run {
             // Once a tool has been called, the model may answer.
             *choice == ToolChoice::None || self.used.tool_calls == 0
         });
-        Ok(Step::CallModel(Box::new(Request {
-            messages: self.messages.clone(),
+        Step::CallModel(Box::new(Request {
+            messages: self.context.view(&self.messages).into_owned(),
             tool_choice: tool_choice.filter(|_| !tools.is_empty()),
             tools,
             response_format: output.map(Output::response_format),
             unchecked: output.is_some(),
             ..Request::default()
-        })))
+        }))
+    }
+
+    /// Sends less of the conversation from now on, with a summary of what goes if that is wanted.
+    fn leave_out(&mut self, cut: Cut, offer: &Offer) -> Result<Step, AgentError> {
+        if self.context.policy() == ContextPolicy::Summarize {
+            return Ok(self.ask_summary(cut));
+        }
+        self.compact(&cut, None);
+        Ok(self.request(offer))
+    }
+
+    fn ask_summary(&mut self, cut: Cut) -> Step {
+        let messages = self.context.summary_request(&self.messages, &cut);
+        self.state = State::Summarizing(cut);
+        Step::Summarize(Box::new(Request { messages, ..Request::default() }))
+    }
+
+    fn take_summary(
+        &mut self,
+        summary: Result<Box<Completion>, LlmError>,
+        cut: &Cut,
+        offer: &Offer,
+    ) -> Result<Step, AgentError> {
+        let summary = match summary {
+            Ok(completion) => {
+                self.add_usage(completion.usage);
+                self.used.count(&self.options.limits, &[], &completion);
+                Some(completion.content.trim().to_owned())
+                    .filter(|text| !text.is_empty())
+                    .ok_or_else(|| "the model wrote no summary".to_owned())
+            }
+            Err(error) => Err(error.message.clone()),
+        };
+        self.compact(cut, Some(summary));
+        self.state = State::Model;
+        self.keep_to_limits()?;
+        Ok(self.request(offer))
+    }
+
+    fn compact(&mut self, cut: &Cut, summary: Option<Result<String, String>>) {
+        let compacted = self.context.compact(&self.messages, cut, summary);
+        let detail = format!("{} turns, {} messages", compacted.removed_turns, compacted.removed_messages);
+        ledger::merge(&mut self.ledger, [LedgerEntry::new(Rule::ContextCompacted, detail)]);
+        self.reports.push(AgentEvent::ContextCompacted(compacted));
     }
 
     fn keep_to_limits(&self) -> Result<(), AgentError> {
@@ -357,7 +507,9 @@ impl Run {
 
     fn take_completion(&mut self, completion: Completion, offer: &Offer) -> Result<Step, AgentError> {
         self.add_usage(completion.usage);
-        let estimated = self.used.count(&self.options.limits, &self.messages, &completion);
+        self.context.answered(&self.messages, completion.usage.and_then(|usage| usage.prompt_tokens));
+        let estimated =
+            self.used.count(&self.options.limits, &self.context.view(&self.messages), &completion);
         let mut entries = completion.ledger.clone();
         if estimated {
             entries.push(LedgerEntry::new(Rule::UsageEstimated, ""));
