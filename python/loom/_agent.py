@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-from . import _execute, _loom, _tools
+from . import _execute, _listen, _loom, _tools
 from ._llm import NativeLLM, UnifiedLLM, open_stream
 from ._pool import named_llm
 from .errors import (
@@ -55,8 +55,9 @@ class Agent:
             is sent; the default in a session) or ``"summarize"`` (and a summary that the model writes stands for them).
         context_window: how many tokens the model's context holds, so that this is done before the server refuses.
             Default: what a refusal says.
-        event_handler: called with each event of a run, as ``Agent.stream`` yields them; sync or async. Its failures
-            are logged and do not harm the run.
+        event_handler: called with each event of a run, as ``Agent.stream`` yields them. An async one runs beside the
+            run, which waits for it at its end, 5 s at most; a sync one is called at once and should be quick. Its
+            failures are logged and do not harm the run.
         **llm_options: further arguments of ``UnifiedLLM`` (``temperature``, ``max_tokens``, ``timeout``, …). Given
             beside a dict, they win over its entries.
 
@@ -191,7 +192,7 @@ class Agent:
         self, message: Input, session: _loom.Session | None, *, deltas: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
         events = self._drive(message, session, deltas)
-        return events if self.event_handler is None else _told(self.event_handler, events)
+        return events if self.event_handler is None else _listen.told(self.event_handler, events)
 
     async def _drive(
         self, start: Input, session: _loom.Session | None, deltas: bool
@@ -450,25 +451,6 @@ async def _timed(run: _loom.Run, events: Any) -> AsyncGenerator[Any, None]:
             yield await _within(run, events.__anext__())
         except StopAsyncIteration:
             return
-
-
-async def _told(
-    handler: Callable[[dict[str, Any]], Any], events: AsyncGenerator[dict[str, Any], None]
-) -> AsyncGenerator[dict[str, Any], None]:
-    """The same events, after the handler has seen each."""
-    try:
-        async for event in events:
-            try:
-                result = handler(dict(event))
-                if hasattr(result, "__await__"):
-                    await result
-            except Exception:  # whoever listens must not harm the run
-                import logging
-
-                logging.getLogger("loom").warning("event_handler failed on %s", event["type"], exc_info=True)
-            yield event
-    finally:
-        await events.aclose()
 
 
 agent = Agent

@@ -1,0 +1,112 @@
+//! Runs that are stored by one language and resumed by the other, and what ends a run in Rust's driver.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use loom::agent::{Limit, Run, RunLimits};
+use loom::{AgentError, AgentEvent, ToolCall};
+use loom_testkit::{Emulator, Server, Turn};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+/// What `tests/python/test_runs.py` stores.
+const STORED: &str = include_str!("../../../tests/corpus/stored-run.json");
+
+#[derive(Deserialize, JsonSchema)]
+struct City {
+    city: String,
+}
+
+fn counted(name: &'static str, calls: &Arc<AtomicUsize>) -> impl loom::Tool + use<> {
+    let calls = Arc::clone(calls);
+    loom::tool(name, "", move |args: City| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        async move { Ok::<_, String>(format!("{} is fine", args.city)) }
+    })
+}
+
+#[tokio::test]
+async fn what_python_stored_is_resumed_and_stored_alike() {
+    let run = Run::from_json(STORED).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(STORED).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&run.to_json()).unwrap(), stored);
+    let held: Vec<ToolCall> = run.held();
+    assert_eq!((held.len(), held[0].name.as_str()), (1, "book"));
+
+    let server = Server::start(Emulator::new().model("m").script([Turn::says("done")])).await.unwrap();
+    let (weather, book) = (Arc::default(), Arc::default());
+    let agent = loom::agent("a")
+        .base_url(server.base_url())
+        .tool(counted("weather", &weather))
+        .tool(counted("book", &book))
+        .build()
+        .unwrap();
+    match agent.run(run.clone()).await {
+        Err(AgentError::ApprovalRequired { calls, .. }) => assert_eq!(calls, held),
+        other => panic!("{other:?}"),
+    }
+    let mut run = run;
+    run.approve(Some(&held[0].id)).unwrap();
+    assert_eq!(agent.run(run).await.unwrap().text(), "done");
+    assert_eq!((weather.load(Ordering::Relaxed), book.load(Ordering::Relaxed)), (0, 1));
+    let sent = server.requests().pop().unwrap().json();
+    assert_eq!(
+        sent["messages"][3]["content"],
+        json!("sunny in Paris"),
+        "what Python had done is not done again"
+    );
+    assert_eq!(sent["messages"][4]["content"], json!("Rome is fine"));
+    let stats = agent.get_stats();
+    assert_eq!((stats.runs, stats.paused, stats.failed), (2, 1, 0));
+}
+
+#[tokio::test]
+async fn the_time_is_up_in_the_middle_of_a_tool_and_of_an_answer() {
+    let limits = RunLimits { max_seconds: Some(0.3), ..RunLimits::default() };
+    let server = Server::start(
+        Emulator::new()
+            .model("m")
+            .token_delay(Duration::from_millis(50))
+            .script([Turn::says("word ".repeat(200))]),
+    )
+    .await
+    .unwrap();
+    let agent = loom::agent("a").base_url(server.base_url()).run_limits(limits.clone()).build().unwrap();
+    let mut events = agent.stream("go");
+    let mut seen = 0;
+    let error = loop {
+        match events.next().await {
+            Some(Ok(AgentEvent::ContentDelta { .. })) => seen += 1,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("it ended"),
+        }
+    };
+    assert!(matches!(error, AgentError::Limit { limit: Limit::Time, .. }) && seen > 0, "{error}");
+    assert!(events.next().await.is_none());
+
+    let server =
+        Server::start(Emulator::new().model("m").script([Turn::calls([("slow", json!({"city": "X"}))])]))
+            .await
+            .unwrap();
+    let slow = loom::tool("slow", "", |_: City| async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Ok::<_, String>("late")
+    });
+    let agent = loom::agent("a").base_url(server.base_url()).run_limits(limits).tool(slow).build().unwrap();
+    let error = agent.run("go").await.unwrap_err();
+    assert!(error.run().unwrap().used().seconds >= 0.3, "{error}");
+    assert_eq!((error.kind(), error.transcript().len()), ("time", 2));
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_does_not_harm_the_run() {
+    let server = Server::start(Emulator::new().model("m").script([Turn::says("fine")])).await.unwrap();
+    let agent = loom::agent("a").base_url(server.base_url()).event_handler(|_| panic!("no")).build().unwrap();
+    assert_eq!(agent.run("go").await.unwrap().text(), "fine");
+}
