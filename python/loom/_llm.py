@@ -278,13 +278,13 @@ class UnifiedLLM(NativeLLM):
             max_concurrency=max_concurrency,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
-            default_headers=None if default_headers is None else dict(default_headers),
-            default_query=None if default_query is None else dict(default_query),
-            extra_body=None if extra_body is None else dict(extra_body),
+            default_headers=_dict("default_headers", default_headers),
+            default_query=_dict("default_query", default_query),
+            extra_body=_dict("extra_body", extra_body),
             strict=strict,
             drop_params=drop_params,
-            profile=None if profile is None else dict(profile),
-            limits=None if limits is None else dict(limits),
+            profile=_dict("profile", profile),
+            limits=_dict("limits", limits),
             parse_text=parse_text,
             params=params,
             auth=form,
@@ -342,6 +342,20 @@ class UnifiedLLM(NativeLLM):
     def __repr__(self) -> str:
         fields = f"provider={self.provider!r}, base_url={self.base_url!r}, model={self.model_name!r}"
         return f"{type(self).__name__}({fields})"
+
+
+def _dict(name: str, value: Any) -> dict[str, Any] | None:
+    """A setting that is a mapping, as a dict."""
+    if value is None:
+        return None
+    from collections.abc import Mapping
+
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} is a dict, not {type(value).__name__}")
+    for key in value:
+        if not isinstance(key, str):
+            raise ConfigurationError(f"{name}: its keys are texts, not {key!r}")
+    return dict(value)
 
 
 def _network(verify: Any, cert: Any, **settings: Any) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-test-0123456789"  #: the key that `agent_for` gives; tests look for it where it must not be
 SPEC_PORTS = (8000, 11434, 1234, 5000)  #: the localhost ports that docs/custom-base-url.zh.md names
 FOREIGN = re.compile(r"^(OPENAI|LOOM|AZURE|OLLAMA)_|_API_KEY$|_BASE_URL$|_PROXY$", re.IGNORECASE)
+
+
+# A run in the background (nohup, `&` in a script) ignores ctrl-c, and its children would inherit that; the tests send
+# it to them. What is handled here is reset to the default in them.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def clean_environment() -> dict[str, str]:

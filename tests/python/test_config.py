@@ -257,3 +257,10 @@ def test_a_slow_answer_within_the_limits_is_fine(server):
     server.script(sse(0.2, chunk({"content": "a"}), 0.2, chunk({"content": "b"}, "stop")))
     llm = llm_for(server, timeout=loom.Timeout(connect=1, first_token=1, idle=1, total=5))
     assert run(llm.generate(ask())).content == "ab"
+
+
+@pytest.mark.parametrize("name", ["profile", "limits", "extra_body", "default_headers", "default_query"])
+@pytest.mark.parametrize("value", [3, "qwen", ["a"], {1: "a"}])
+def test_a_setting_that_is_no_dict_is_named(server, name, value):
+    with pytest.raises(loom.ConfigurationError, match=name):
+        llm_for(server, **{name: value})

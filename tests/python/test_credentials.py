@@ -297,3 +297,18 @@ def test_nothing_prints_a_key():
         assert SECRET not in f"{value!r} {value} {vars(value) if hasattr(value, '__dict__') else ''}"
         with pytest.raises(TypeError):
             pickle.dumps(value)
+
+
+def test_a_function_that_fails_is_no_refusal_of_the_endpoint(server):
+    def token():
+        raise OSError("the vault is sealed")
+
+    with pytest.raises(loom.ConfigurationError, match="OSError: the vault is sealed") as caught:
+        call(server, api_key=token)
+    assert "the function's own" in caught.value.hint and not server.requests
+
+
+def test_the_curl_command_leaves_basic_authentication_to_curl(server):
+    llm = llm_for(server, api_key=None, auth=Basic("ada", SECRET))
+    run(llm.generate(ask()))
+    assert "-u 'ada:'\"$LOOM_API_KEY\"" in llm.explain()["curl"]

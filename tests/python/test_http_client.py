@@ -161,3 +161,16 @@ def test_what_is_no_client_or_contradicts_it_is_refused(server):
         llm_for(server, http_client=object())
     with httpx.Client() as client, pytest.raises(loom.ConfigurationError, match="http_client brings its own"):
         llm_for(server, http_client=client, proxy="http://proxy:3128")
+
+
+@both
+def test_a_closed_client_is_a_mistake_and_not_repeated(server, make):
+    async def main():
+        client = make()
+        await close(client)
+        with pytest.raises(loom.ConfigurationError, match="is closed") as caught:
+            await llm_for(server, http_client=client, max_retries=2).generate(ask())
+        return caught.value
+
+    error = run(main())
+    assert error.kind == "config" and not error.retryable and "keep it open" in error.hint and not server.requests

@@ -128,8 +128,16 @@ def test_importing_raises_no_warning(tmp_path):
 
 def test_importing_takes_less_than_30_ms_of_cpu(tmp_path):
     source = "import time; start = time.process_time(); import loom; print(time.process_time() - start)"
-    output(source, tmp_path)
-    assert min(float(output(source, tmp_path)) for _ in range(5)) < 0.030
+    # Compiled by the first run, whatever the machine's own settings are.
+    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
+    output(source, tmp_path, **compiled)
+    # What other processes do to the caches only adds: the least is what it takes.
+    least = 1.0
+    for _ in range(30):
+        least = min(least, float(output(source, tmp_path, **compiled)))
+        if least < 0.030:
+            break
+    assert least < 0.030
 
 
 def test_importing_needs_no_third_party_package(tmp_path):

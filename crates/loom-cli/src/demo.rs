@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use futures_util::StreamExt;
+use loom::endpoint::Proxy;
 use loom::{AgentBuilder, AgentEvent, LlmError, Message, Request, UnifiedLlm};
 use loom_testkit::{Emulator, Server};
 use schemars::JsonSchema;
@@ -12,7 +13,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::answer::AnswerView;
-use crate::connect::process_env;
 use crate::failure::Failure;
 use crate::screen::{BOLD, DIM, Screen};
 
@@ -72,13 +72,21 @@ struct City {
 
 /// Runs the command.
 pub(crate) async fn demo(screen: &Screen) -> Result<(), Failure> {
-    refuse_proxies()?;
     // On a terminal one shall see that the answer streams.
     let delay = Duration::from_millis(if screen.out_is_terminal { 40 } else { 0 });
     let server = Server::start(Emulator::new().model(MODEL).token_delay(delay)).await?;
     let base_url = server.base_url();
     screen.out(INTRODUCTION)?;
-    let agent = || loom::agent("demo").llm("custom").base_url(base_url.as_str()).model(MODEL);
+    // A proxy could not reach this process, whatever the environment says.
+    let settings = || {
+        UnifiedLlm::builder()
+            .provider("custom")
+            .base_url(base_url.as_str())
+            .model(MODEL)
+            .proxy(Proxy::direct())
+    };
+    let llm = settings().build()?;
+    let agent = || loom::agent("demo").llm(llm.clone());
     let endpoint = format!("endpoint = dict(base_url=\"{base_url}\", model=\"{MODEL}\")");
     python(screen, &format!("\nimport loom\nfrom loom.builtin import UnifiedLLM\n\n{endpoint}\n"))?;
 
@@ -92,7 +100,6 @@ pub(crate) async fn demo(screen: &Screen) -> Result<(), Failure> {
     ask(screen, agent().tool(weather), TOOLS_QUESTION).await?;
 
     title(screen, JSON, JSON_PYTHON, JSON_QUESTION)?;
-    let llm = UnifiedLlm::builder().provider("custom").base_url(base_url.as_str()).model(MODEL).build()?;
     let mut request = Request::new(vec![Message::user(JSON_QUESTION)]);
     request.response_format = Some(json!({"type": "json_object"}));
     let content = llm.generate(request).await?.content;
@@ -145,22 +152,4 @@ async fn ask(screen: &Screen, agent: AgentBuilder, question: &str) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// A proxy would get to see the demo's requests, although they are for this machine, and could not deliver them.
-fn refuse_proxies() -> Result<(), Failure> {
-    let proxy = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
-        .into_iter()
-        .find(|name| process_env(name).is_some());
-    let exceptions = process_env("no_proxy").or_else(|| process_env("NO_PROXY")).unwrap_or_default();
-    let excepted =
-        exceptions.split(',').any(|entry| matches!(entry.trim(), "*" | "127.0.0.1" | "127.0.0.0/8"));
-    match proxy {
-        Some(name) if !excepted => Err(LlmError::config(format!(
-            "{name} is set, and 127.0.0.1 is not in NO_PROXY: the demo's requests would leave this machine"
-        ))
-        .with_hint("NO_PROXY=127.0.0.1 loom demo")
-        .into()),
-        _ => Ok(()),
-    }
 }

@@ -34,7 +34,17 @@ async fn send(
     client: Arc<Py<PyAny>>,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<ByteStream>, CallbackError> {
-    let open = in_python(|py| Ok(py.import("loom._httpx")?.getattr("open")?.unbind()))?;
+    let open = in_python(|py| {
+        let closed = client
+            .bind(py)
+            .getattr_opt("is_closed")?
+            .is_some_and(|closed| closed.is_truthy().unwrap_or(false));
+        Ok(if closed { None } else { Some(py.import("loom._httpx")?.getattr("open")?.unbind()) })
+    })?;
+    let open = open.ok_or_else(|| {
+        loom::LlmError::config("http_client: the httpx client that was given is closed")
+            .with_hint("keep it open for as long as the LLM is used: make the calls within its `with` block")
+    })?;
     let args = move |py: Python<'_>| {
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers: Vec<(String, String)> =

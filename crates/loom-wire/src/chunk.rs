@@ -148,6 +148,17 @@ impl FunctionFragment<'_> {
     }
 }
 
+impl Choice<'_> {
+    /// Whether nothing is in it that belongs to an answer, as in `{"index": 0}` or in Azure's results of its filter.
+    pub fn says_nothing(&self) -> bool {
+        self.delta.is_none()
+            && self.message.is_none()
+            && self.finish_reason == Reason::Absent
+            && self.error.is_none()
+            && self.usage.value.is_none()
+    }
+}
+
 impl Delta<'_> {
     /// Whether there is text, thinking or a call in it.
     pub fn says_something(&self) -> bool {

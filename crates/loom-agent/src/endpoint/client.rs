@@ -78,8 +78,11 @@ pub(super) async fn send(transport: &dyn Transport, request: Request) -> Result<
     let request = http::Request::try_from(request)
         .map_err(|error| LlmError::config(format!("the request cannot be sent: {}", failure::chain(&error))))?
         .map(|body| Bytes::copy_from_slice(body.as_bytes().unwrap_or_default()));
-    let response = transport.send(request).await.map_err(|error| {
-        LlmError::new(ErrorKind::Connection, format!("the HTTP client that was given failed: {error}"))
+    let response = transport.send(request).await.map_err(|error| match error.downcast::<LlmError>() {
+        Ok(known) => *known,
+        Err(error) => {
+            LlmError::new(ErrorKind::Connection, format!("the HTTP client that was given failed: {error}"))
+        }
     })?;
     // A body is asked once more behind its end, which not every stream bears.
     Ok(response.map(|body| reqwest::Body::wrap_stream(body.fuse())).into())

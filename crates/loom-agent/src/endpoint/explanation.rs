@@ -60,6 +60,8 @@ pub(crate) struct Sent {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The key is shown as basic authentication of this user; `""`: the key names him itself.
+    pub(crate) basic_user: Option<String>,
 }
 
 impl fmt::Debug for Sent {
@@ -80,7 +82,13 @@ impl Sent {
         let mut lines = vec![format!("curl -sS -N {}", url_word(&self.url))];
         for (name, value) in &self.headers {
             let is_looms_own = !value.is_sensitive() && [USER_AGENT, ACCEPT_ENCODING, HOST].contains(name);
-            if !is_looms_own {
+            let basic = self.basic_user.as_ref().filter(|_| *name == AUTHORIZATION && value.is_sensitive());
+            if let Some(user) = basic {
+                // What the header holds is encoded, and the variable holds the key.
+                let user =
+                    if user.is_empty() { Word::default() } else { Word::default().text(&format!("{user}:")) };
+                lines.push(format!("-u {}", user.variable(KEY).0));
+            } else if !is_looms_own {
                 lines.push(format!("-H {}", header_word(name, value)));
             }
         }
@@ -177,7 +185,8 @@ mod tests {
             value.set_sensitive(*sensitive);
             map.insert(*name, value);
         }
-        Sent { url: url.parse().unwrap(), headers: map, body: Bytes::from(body.to_owned()) }
+        let body = Bytes::from(body.to_owned());
+        Sent { url: url.parse().unwrap(), headers: map, body, basic_user: None }
     }
 
     #[test]
@@ -204,5 +213,15 @@ mod tests {
             assert!(command.contains(part), "{part}\n{command}");
         }
         assert!(!command.contains("user-agent"));
+    }
+
+    #[test]
+    fn basic_authentication_is_left_to_curl() {
+        for (user, word) in [("ada", r#"-u 'ada:'"$LOOM_API_KEY""#), ("", r#"-u "$LOOM_API_KEY""#)] {
+            let mut sent = sent("https://h/v1", &[("authorization", "Basic YWRhOnNr", true)], "{}");
+            sent.basic_user = Some(user.to_owned());
+            let command = sent.curl(|_| {});
+            assert!(command.contains(word) && !command.contains("authorization"), "{command}");
+        }
     }
 }

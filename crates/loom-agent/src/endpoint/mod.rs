@@ -333,6 +333,7 @@ impl Endpoint {
                 url: request.url().clone(),
                 headers: request.headers().clone(),
                 body: outgoing.body.clone().unwrap_or_default(),
+                basic_user: self.credential.basic_user(),
             });
             if outgoing.body.is_some() {
                 *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sent));

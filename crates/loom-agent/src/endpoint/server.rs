@@ -42,7 +42,7 @@ const SERVERS: &[(&str, &[Mark])] = &[
     ("azure", &[Header("apim-request-id", ""), Field("prompt_filter_results", "")]),
     ("groq", &[Field("x_groq", "{")]),
     ("gemini", &[Field("thought_signature", "\"")]),
-    ("anthropic", &[Header("anthropic-organization-id", "")]),
+    ("anthropic", &[Header("anthropic-organization-id", ""), Field("id", "\"msg_")]),
     ("xai", &[Field("cost_in_usd_ticks", ""), Field("num_sources_used", "")]),
     ("mistral", &[Field("raw_status_code", ""), Field("owned_by", "\"mistralai\"")]),
     ("fireworks", &[Field("model", "\"accounts/fireworks/")]),

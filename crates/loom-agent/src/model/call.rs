@@ -218,7 +218,7 @@ impl Call {
             Some(name) => name.clone(),
             None => self.llm.resolve_model(&self.clocks).await?,
         };
-        let mut adaptation = self.llm.adaptation(&model);
+        let mut adaptation = self.llm.adaptation(&model, &self.request);
         let llm = Arc::clone(&self.llm);
         let given = llm.endpoint.base_url();
         let mut base = llm.endpoint.current_base();
@@ -296,7 +296,7 @@ impl Call {
                     Rule::RequestAdapted,
                     format!("the model {served:?} instead of {model:?}"),
                 ));
-                adaptation = self.llm.adaptation(&served);
+                adaptation = self.llm.adaptation(&served, &self.request);
                 model = served;
                 continue;
             }

@@ -23,6 +23,8 @@ enum Fact {
     /// This kind of server answers there, by the provider's name: as its answers show, else as the user said, or by its
     /// usual port.
     At(&'static str),
+    /// The model's name has a tag, as Ollama's do: `qwen:7b`.
+    HasTag,
     /// The server is loading its model.
     Loading,
     /// The link that failed.
@@ -39,7 +41,8 @@ enum Fact {
 }
 
 use Fact::{
-    At, Failed, KeyInVariables, KeySent, Kind, Loading, Says, Status, ToolResultSent, UsuallyThere, WrongPath,
+    At, Failed, HasTag, KeyInVariables, KeySent, Kind, Loading, Says, Status, ToolResultSent, UsuallyThere,
+    WrongPath,
 };
 
 const ROWS: &[Row] = &[
@@ -91,6 +94,11 @@ const ROWS: &[Row] = &[
     Row {
         when: &[Kind(ErrorKind::NotFound), Says("model"), Says("not found"), At("ollama")],
         hint: "pull the model first: ollama pull {model}",
+    },
+    // Ollama's sentence, at a port that says nothing; its errors do not tell its name.
+    Row {
+        when: &[Kind(ErrorKind::NotFound), Says("model '"), Says("' not found"), HasTag],
+        hint: "if this is Ollama, pull the model first: ollama pull {model}",
     },
     Row {
         when: &[Kind(ErrorKind::NotFound), Says("model"), At("lmstudio")],
@@ -216,6 +224,7 @@ impl Asked<'_> {
             Status(status) => error.status_code == Some(*status),
             Says(words) => error.message.to_ascii_lowercase().contains(words),
             At(name) => self.is_at(name),
+            HasTag => self.model.contains(':'),
             Loading => error.is_loading(),
             Failed(link) => error.link == Some(*link),
             UsuallyThere => !self.usual_servers().is_empty(),

@@ -179,12 +179,18 @@ impl Inner {
         }
     }
 
-    /// How a request for this model is spelled here, before any refusal.
-    pub(crate) fn adaptation(&self, model: &str) -> Adaptation {
-        let known = match &self.adapter {
+    /// How a request for this model is spelled here, before any refusal. Where it is to be sent as it is (`strict`), the
+    /// caller's own spellings stand.
+    pub(crate) fn adaptation(&self, model: &str, request: &Request) -> Adaptation {
+        let mut known = match &self.adapter {
             None => profile::known(&self.provider, self.at_home, self.endpoint.server(), model),
             Some(adapter) => adapter::profile(&**adapter),
         };
+        if self.strict && self.adapter.is_none() {
+            let written = |name: &&str| request.params.contains_key(*name);
+            known.max_tokens_field = TOKEN_LIMITS.into_iter().find(written).map(str::to_owned);
+            known.developer = Some(true);
+        }
         let Defaults { profile, drop_params, .. } = &self.asked;
         let leave = match drop_params {
             _ if self.strict => Leave::None,
@@ -194,6 +200,9 @@ impl Inner {
         Adaptation::new(self.endpoint.base_url().origin(), model.to_owned(), known, profile.clone(), leave)
     }
 }
+
+/// The names of the token limit that callers write.
+const TOKEN_LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
 impl Llm for UnifiedLlm {
     fn model_name(&self) -> String {

@@ -178,7 +178,11 @@ impl AnswerDecoder {
         self.add_up(out, from);
         error.request_id = error.request_id.take().or_else(|| self.request_id.clone());
         error.ledger = self.ledger().to_vec();
-        error.with_partial(self.partial())
+        let mut partial = self.partial();
+        if partial.tool_calls.is_empty() {
+            partial.tool_calls = self.fold.broken_calls();
+        }
+        error.with_partial(partial)
     }
 
     /// Adds the new events to the sum.
@@ -350,7 +354,7 @@ impl AnswerDecoder {
                 error
             },
         )?;
-        if !self.fold.has_begun() {
+        if !self.fold.has_begun() || self.fold.is_hollow() && self.sum.is_empty() {
             let mut error = empty_answer();
             error.body = Some(shown());
             return Err(error);

@@ -167,31 +167,33 @@ impl Calls {
         (!starts_anew).then_some(at)
     }
 
-    /// The calls, complete. `by_length` says that the token limit cut the answer off; `answer_id` is the answer's.
-    pub(super) fn take(&mut self, by_length: bool, answer_id: &str, ledger: &mut Ledger) -> Vec<ToolCall> {
+    /// The calls, complete. `cut` is why the answer was cut off, if it was; `answer_id` is the answer's.
+    pub(super) fn take(
+        &mut self,
+        cut: Option<&'static str>,
+        answer_id: &str,
+        ledger: &mut Ledger,
+    ) -> Vec<ToolCall> {
         let mut under_way = std::mem::take(&mut self.calls);
         if under_way.is_empty() && !self.function_call.name.is_empty() {
             under_way.push(std::mem::take(&mut self.function_call));
         }
         under_way.retain(|call| !call.name.is_empty() || !call.arguments.trim().is_empty());
-        // Cut by the token limit, the last call may lack what would have followed, its arguments entirely.
+        // Of an answer that was cut off, the last call may lack what would have followed, its arguments entirely.
         let last = under_way.len().saturating_sub(1);
         let mut seen = HashSet::new();
         let mut calls = Vec::with_capacity(under_way.len());
         for (position, call) in under_way.into_iter().enumerate() {
-            let is_cut = by_length && (call.cut || position == last && !call.is_complete());
-            let (text, invalid) = match arguments::normalise(&call.arguments) {
-                _ if is_cut => {
-                    let why = "the call was cut off by the token limit (finish_reason \"length\")";
-                    (call.arguments, Some(why.to_owned()))
-                }
-                Ok((text, rule)) => {
+            let cut = cut.filter(|_| call.cut || position == last && !call.is_complete());
+            let (text, invalid) = match (arguments::normalise(&call.arguments), cut) {
+                (_, Some(why)) => (call.arguments, Some(why.to_owned())),
+                (Ok((text, rule)), None) => {
                     if let Some(rule) = rule.or(call.repaired.then_some(Rule::ArgumentsRepaired)) {
                         ledger.note(rule, call.name.as_str());
                     }
                     (text, None)
                 }
-                Err(reason) => (call.arguments, Some(reason)),
+                (Err(reason), None) => (call.arguments, Some(reason)),
             };
             let id = unique_id(call.id, answer_id, position, &seen, ledger);
             seen.insert(id.clone());

@@ -15,6 +15,7 @@ use crate::ledger::{Ledger, Rule};
 use crate::lenient::{Aside, Reason, Said};
 use crate::repeat::{Part, Repeat};
 use crate::text::{Expected, TextReader};
+use crate::tool::ToolCall;
 use calls::Calls;
 
 /// The state of an answer under way.
@@ -66,6 +67,9 @@ impl Fold {
             return Err(ApiError::from_error_value(&error));
         }
         for choice in chunk.choices.map(|list| list.0).unwrap_or_default() {
+            if choice.says_nothing() {
+                continue;
+            }
             self.begun = true;
             if choice.index.value.is_some_and(|index| index > 0) {
                 ledger.note(Rule::ExtraChoice, "only the first choice is delivered");
@@ -99,6 +103,15 @@ impl Fold {
     /// Whether the server said why the answer ended.
     pub fn is_finished(&self) -> bool {
         self.finish.is_some()
+    }
+
+    /// Whether nothing was said that is still to be delivered, and no reason given.
+    pub fn is_hollow(&self) -> bool {
+        self.finish.is_none()
+            && !self.empty_finish
+            && self.calls.is_empty()
+            && self.refusal.is_empty()
+            && self.text.held() == 0
     }
 
     /// Whether finish reasons were seen, but only ever as `""`.
@@ -148,9 +161,17 @@ impl Fold {
         self.text.release(out);
     }
 
+    /// The answer has failed: the calls as far as they had come. One that may lack something is marked as invalid.
+    pub fn broken_calls(&mut self) -> Vec<ToolCall> {
+        let why = "the answer broke off within this call";
+        self.calls.take(Some(why), &self.id, &mut Ledger::default())
+    }
+
     /// The closing events, after [`Fold::end_text`]: calls, usage, finish.
     pub fn close(&mut self, request_id: Option<String>, ledger: &mut Ledger, out: &mut Vec<Event>) {
-        let calls = self.calls.take(self.finish == Some(FinishReason::Length), &self.id, ledger);
+        let by_length = self.finish == Some(FinishReason::Length);
+        let cut = by_length.then_some("the call was cut off by the token limit (finish_reason \"length\")");
+        let calls = self.calls.take(cut, &self.id, ledger);
         match (&self.finish, calls.is_empty()) {
             (Some(FinishReason::ToolCalls), true) => {
                 ledger.note(Rule::ToolCallsMissing, "taken as stop");

@@ -18,10 +18,14 @@ pub(super) async fn run(command: &str) -> Result<Token, LlmError> {
         .stderr(Stdio::inherit())
         .output()
         .await
-        .map_err(|error| no_key(SOURCE, format!("cannot be started: {error}")))?;
+        .map_err(|error| failed(format!("cannot be started: {error}")))?;
     if !output.status.success() {
-        return Err(no_key(SOURCE, format!("failed ({})", output.status)));
+        return Err(failed(format!("failed ({})", output.status)));
     }
     Token::parse(&String::from_utf8_lossy(&output.stdout))
-        .ok_or_else(|| no_key(SOURCE, "printed nothing, or JSON without a token"))
+        .ok_or_else(|| failed("printed nothing, or JSON without a token"))
+}
+
+fn failed(why: impl std::fmt::Display) -> LlmError {
+    no_key(SOURCE, why).with_hint("nothing was sent: run the command by hand; its first line must be the key")
 }

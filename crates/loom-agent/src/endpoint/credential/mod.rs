@@ -87,6 +87,14 @@ impl Credential {
         self.slots.is_empty()
     }
 
+    /// The user of basic authentication, for the curl command; `""` where the key names him.
+    pub(super) fn basic_user(&self) -> Option<String> {
+        match &self.auth {
+            Auth::Basic { user } if !self.is_none() => Some(user.clone().unwrap_or_default()),
+            _ => None,
+        }
+    }
+
     /// What errors must not show, as far as it is known before the first request.
     pub(super) fn secrets(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -144,10 +152,11 @@ impl Credential {
         clocks: &Clocks,
     ) -> Result<(Option<Shown>, Option<Duration>), LlmError> {
         let token = match &slot.source {
-            Source::Call(function) => clocks
-                .wait(function())
-                .await?
-                .map_err(|error| no_key("the function that shall yield the API key failed:", error))?,
+            Source::Call(function) => clocks.wait(function()).await?.map_err(|error| {
+                // Nothing was sent, and nobody has refused anything.
+                LlmError::config(format!("the function that shall yield the API key failed: {error}"))
+                    .with_hint("the error is the function's own: mend it there")
+            })?,
             Source::Command(command) => clocks.wait(command::run(command)).await??,
             Source::OAuth2(client) => client.token(exit, clocks).await?,
             Source::Fixed(key) => Token { key: key.clone(), expires_in: None },
@@ -155,7 +164,8 @@ impl Credential {
         };
         let key = token.key.expose_secret();
         if key.is_empty() {
-            return Err(no_key("what shall yield the API key", "yielded an empty one"));
+            return Err(no_key("what shall yield the API key", "yielded an empty one")
+                .with_hint("nothing was sent: let it yield a key, or give none at all"));
         }
         secrets.learn(std::iter::once(key.to_owned()).chain(self.auth.traces(key)));
         Ok((self.auth.show(&token.key)?, token.expires_in))
