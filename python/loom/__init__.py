@@ -18,10 +18,11 @@ from ._agent import Agent, agent
 from ._ledger import LedgerEntry
 from ._llm import BaseLLM, UnifiedLLM, preset
 from ._loom import Completion, Message, Run, Session, ToolCall, Usage, __version__, ledger_rules, providers
+from ._mcp import MCPServer
 from ._parts import Audio, File, Image
 from ._pool import Pool, PoolMember
 from ._timeout import Timeout
-from ._tools import Tool, tool
+from ._tools import Tool, ToolContext, tool
 from .errors import *  # noqa: F403
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "File",
     "Image",
     "LedgerEntry",
+    "MCPServer",
     "Message",
     "Pool",
     "PoolMember",
@@ -41,6 +43,7 @@ __all__ = [
     "Timeout",
     "Tool",
     "ToolCall",
+    "ToolContext",
     "UnifiedLLM",
     "Usage",
     "__version__",

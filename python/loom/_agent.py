@@ -5,9 +5,10 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-from . import _execute, _listen, _loom, _tools
+from . import _listen, _loom
 from ._llm import NativeLLM, UnifiedLLM, open_stream
 from ._pool import named_llm
+from ._toolset import Toolset
 from .errors import (
     ApprovalRequiredError,
     ConfigurationError,
@@ -21,6 +22,8 @@ from .errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+
+    from ._tools import Tool
 
     Input = str | _loom.Run | _loom.Message | Mapping[str, Any] | Iterable[str | _loom.Message | Mapping[str, Any]]
 
@@ -38,7 +41,12 @@ class Agent:
         base_url: the endpoint's address, such as ``"http://localhost:8000/v1"``.
         model: the model's name.
         system_prompt: instructions that stand before each conversation.
-        tools: functions made tools by ``@loom.tool``, or plain functions.
+        tools: functions made tools by ``@loom.tool``, plain functions, MCP servers (``loom.MCPServer``), and other
+            agents by ``as_tool``.
+        react_mode: the tools are described in the prompt and the calls found in the answer's text, whatever the
+            endpoint can do. Without it this is done where an endpoint has no tool calls. An LLM that is written in
+            Python is not affected.
+        max_parallel_tools: how many calls of one turn run at the same time; 1: one after another.
         max_recursion_depth: how often the model may be asked in one run.
         max_tool_calls: how many tool calls one run may execute. Default: any number.
         max_total_tokens: how many tokens one run may use, prompts and answers of all turns together, before the model
@@ -76,6 +84,8 @@ class Agent:
         model: str | None = None,
         system_prompt: str | None = None,
         tools: Iterable[Any] | None = None,
+        react_mode: bool = False,
+        max_parallel_tools: int = 8,
         max_recursion_depth: int = 20,
         max_tool_calls: int | None = None,
         max_total_tokens: int | None = None,
@@ -92,6 +102,7 @@ class Agent:
     ) -> None:
         for limit, number, least in (
             ("max_recursion_depth", max_recursion_depth, 1),
+            ("max_parallel_tools", max_parallel_tools, 1),
             ("max_tool_calls", max_tool_calls, 0),
             ("max_total_tokens", max_total_tokens, 1),
             ("context_window", context_window, 1),
@@ -105,8 +116,8 @@ class Agent:
         self.system_prompt = system_prompt
         self.max_recursion_depth = max_recursion_depth
         self.event_handler = event_handler
-        self._by_name = _tools.collect(tools)
-        self._specs = _loom.Tools(list(self._by_name.values()))
+        self.max_parallel_tools = max_parallel_tools
+        self._toolset = Toolset(tools, in_prompt=bool(react_mode))
         limits = {
             "max_turns": max_recursion_depth,
             "max_tool_calls": max_tool_calls,
@@ -124,9 +135,9 @@ class Agent:
         self._native = self.llm._native if built_in else None
 
     @property
-    def tools(self) -> list[_tools.Tool]:
-        """The tools on offer."""
-        return list(self._by_name.values())
+    def tools(self) -> list[Tool]:
+        """The tools on offer; those of an MCP server once it is connected."""
+        return list(self._toolset.by_name.values())
 
     def get_stats(self) -> dict[str, Any]:
         """What this agent has done so far, in all runs that have ended: ``runs``, ``failed``, ``paused``, ``turns``,
@@ -134,13 +145,14 @@ class Agent:
         ``seconds``."""
         return self._stats.to_dict()
 
-    async def run(self, message: Input, *, session: _loom.Session | None = None) -> _loom.Message:
+    async def run(self, message: Input, *, deps: Any = None, session: _loom.Session | None = None) -> _loom.Message:
         """Runs to the answer.
 
         Args:
             message: what the user says: a text, or a list of texts and parts
                 (``["What is this?", loom.Image("cat.png")]``); or a whole conversation as a list of messages. It is
                 not changed. Or a ``Run`` that was paused or has failed, to go on with it within this agent's limits.
+            deps: anything that the run's tools shall have: ``ToolContext.deps``.
 
             session: starts from what was said there, and adds what is said now, in one piece when the run ends; of a
                 run that fails what is complete, never a call without its results.
@@ -153,26 +165,27 @@ class Agent:
             ApprovalRequiredError: calls wait for approval.
             RecursionError: no answer after ``max_recursion_depth`` turns.
             LimitError: another limit was reached.
+            ToolError: an MCP server cannot be used, or a call failed of a tool with ``raise_errors``.
 
             Each of them holds the run as it stood (``error.run``, ``error.transcript``).
         """
         answer: _loom.Message | None = None
-        async for event in self._events(message, session, deltas=self.event_handler is not None):
+        async for event in self._events(message, deps, session, deltas=self.event_handler is not None):
             if event["type"] == "finish":
                 answer = event["message"]
         assert answer is not None  # the machine ends with an answer or raises
         return answer
 
-    def run_sync(self, message: Input, *, session: _loom.Session | None = None) -> _loom.Message:
+    def run_sync(self, message: Input, *, deps: Any = None, session: _loom.Session | None = None) -> _loom.Message:
         """``run`` for scripts and notebooks: waits for the answer, also where an event loop is running already."""
         import asyncio
 
         if asyncio._get_running_loop() is None:
-            return asyncio.run(self.run(message, session=session))
+            return asyncio.run(self.run(message, deps=deps, session=session))
         # The running loop cannot be waited for from inside itself, so the run gets a loop and a thread of its own.
-        return _run_in_thread(self.run(message, session=session), asyncio.current_task())
+        return _run_in_thread(self.run(message, deps=deps, session=session), asyncio.current_task())
 
-    def stream(self, message: Input, *, session: _loom.Session | None = None) -> _RunEvents:
+    def stream(self, message: Input, *, deps: Any = None, session: _loom.Session | None = None) -> _RunEvents:
         """Runs and reports what happens, as an async iterator of dicts.
 
         Types, in order: ``run_start``; for each turn ``model_request``, then ``retry`` where a try failed,
@@ -186,24 +199,46 @@ class Agent:
 
         Leaving the loop early ends the run and closes its connection.
         """
-        return _RunEvents(self._events(message, session, deltas=True))
+        return _RunEvents(self._events(message, deps, session, deltas=True))
+
+    def as_tool(self, *, name: str, description: str, **options: Any) -> Tool:
+        """The agent as a tool that another one may call: with a message, to which it answers by a run of its own. That
+        run gets the ``deps`` of the calling run, and nothing of its conversation.
+
+        Args:
+            name: what the model calls it.
+            description: what it can do.
+            **options: as ``loom.tool`` takes them.
+        """
+        from ._tools import Tool, ToolContext
+
+        async def ask(message: str, context: ToolContext[Any]) -> Any:
+            return (await self.run(message, deps=context.deps)).text
+
+        ask.__annotations__ = {"message": str, "context": ToolContext}
+        tool = Tool(ask, name=name, description=description, **options)
+        tool.parameters["properties"]["message"]["description"] = "What is asked of it, with all that it needs to know"
+        return tool
 
     def _events(
-        self, message: Input, session: _loom.Session | None, *, deltas: bool
+        self, message: Input, deps: Any, session: _loom.Session | None, *, deltas: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
-        events = self._drive(message, session, deltas)
+        events = self._drive(message, deps, session, deltas)
         return events if self.event_handler is None else _listen.told(self.event_handler, events)
 
     async def _drive(
-        self, start: Input, session: _loom.Session | None, deltas: bool
+        self, start: Input, deps: Any, session: _loom.Session | None, deltas: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
+        from . import _execute
+
         run = start if isinstance(start, _loom.Run) else _loom.Run(start, self.system_prompt, self._options)
         yield {"type": "run_start", "agent": self.name}
         if session is not None and run.turns == 0:
             await run.open_session(session, self.system_prompt is not None, self._model_name())
         outcome = ""  # a run that is left before its end is not counted
         try:
-            kind, value = run.start(self._specs, self._options)
+            tools = await self._toolset.now()
+            kind, value = run.start(tools.specs, self._options)
             while kind != "done":
                 for report in run.reports():
                     yield report
@@ -237,18 +272,21 @@ class Agent:
                 elif kind == "summary":
                     kind, value = run.summary(await _within(run, self._summarize(value)))
                 elif kind == "tools":
-                    held = await _execute.to_be_held(self._by_name, run, value)
+                    held = await _execute.to_be_held(tools.by_name, run, value)
                     if held:
                         kind, value = run.hold(held)
                         continue
-                    results: list[_execute.Result] = []
-                    tool_events = _execute.call_tools(self._by_name, value, results)
+                    execution = _execute.Execution(value, tools.by_name, self.name, deps, self.max_parallel_tools)
+                    tool_events = execution.events()
                     try:
                         async for event in tool_events if run.time_left() is None else _timed(run, tool_events):
                             yield event
                     finally:
                         await tool_events.aclose()
-                    kind, value = run.tool_results(results)
+                    # What a model called is judged by what it was offered, so they change between the turns.
+                    tools = await self._toolset.now()
+                    run.set_tools(tools.specs)
+                    kind, value = run.tool_results(execution.results)
                 else:
                     outcome = "paused"
                     yield {"type": "approval_required", "tool_calls": [call.to_dict() for call in value]}
@@ -306,7 +344,7 @@ class Agent:
             return error.message
 
     def __repr__(self) -> str:
-        return f"Agent(name={self.name!r}, llm={self.llm!r}, tools={list(self._by_name)!r})"
+        return f"Agent(name={self.name!r}, llm={self.llm!r}, tools={list(self._toolset.by_name)!r})"
 
 
 class _RunEvents:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import _loom
-from ._tools import Tool
+from ._tools import Tool, ToolContext
 from .errors import ToolError
 
 TYPE_CHECKING = False
@@ -75,17 +75,23 @@ class MCPServer:
         await self._server.connect()
         return self
 
+    @property
+    def listed(self) -> list[Tool] | None:
+        """The tools as they were listed last, if that still holds."""
+        return self._tools if self._server.is_current() else None
+
     async def list_tools(self) -> list[Tool]:
         """The tools that it has now; connects first if need be.
 
         Raises:
             ToolError: it cannot be used.
         """
-        if self._tools is None or not self._server.is_current():
-            listed = await self._server.tools()
+        tools = self.listed
+        if tools is None:
+            rows = await self._server.tools()
             origin = self.name
-            self._tools = [_ServerTool(self._server, origin, *row) for row in listed]
-        return list(self._tools)
+            self._tools = tools = [_ServerTool(self._server, origin, *row) for row in rows]
+        return tools
 
     async def close(self) -> None:
         """Ends the connection and the process. A later call connects again."""
@@ -121,7 +127,7 @@ class _ServerTool(Tool):
         self._server = server
         self._remote = remote
 
-    async def invoke(self, arguments: dict[str, Any]) -> Any:
+    async def invoke(self, arguments: dict[str, Any], context: ToolContext[Any] | None = None) -> Any:
         """Calls it.
 
         Raises:
@@ -129,9 +135,13 @@ class _ServerTool(Tool):
         """
         content, is_error = await self._server.call(self._remote, arguments)
         if is_error:
-            raise ToolError(content if isinstance(content, str) else _text(content))
-        return content if isinstance(content, str) else _text(content)
+            raise ToolError(_text(content))
+        if isinstance(content, str):
+            return content
+        return [part if part["type"] == "text" else _loom.resolve_part(part) for part in content]
 
 
-def _text(parts: list[dict[str, Any]]) -> str:
-    return "\n".join(part.get("text") or f"[{part['type']}]" for part in parts)
+def _text(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text") or f"[{part['type']}]" for part in content)

@@ -19,6 +19,7 @@ _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(
 _UNIONS = (typing.Union, getattr(types, "UnionType", typing.Union))
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Set)
 _FROM_TEXT = ("datetime", "uuid", "decimal", "pathlib")  #: modules whose types are written as text in JSON
+_QUALIFIERS = ("NotRequired", "Required", "ReadOnly")  #: what stands around the types of a TypedDict's keys
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
@@ -31,6 +32,8 @@ class Signature:
     annotations: dict[str, Any]
     required: list[str]
     takes_any: bool
+    #: The parameter that gets the context; the model knows nothing of it.
+    context: str | None = None
 
     def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The model's arguments as keyword arguments of the function."""
@@ -71,6 +74,7 @@ def _read(function: Any, parameters: Any) -> Signature:
     required: list[str] = []
     annotations: dict[str, Any] = {}
     takes_any = False
+    context: str | None = None
     for parameter in parameters:
         if parameter.kind is parameter.VAR_KEYWORD:
             takes_any = True
@@ -82,6 +86,9 @@ def _read(function: Any, parameters: Any) -> Signature:
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise ToolError(f"{parameter.name!r} is positional-only: the model passes arguments by name")
         annotation = hints.get(parameter.name, Any)
+        if _is_context(annotation):
+            context = parameter.name
+            continue
         has_default = parameter.default is not parameter.empty
         schema = schema_of(annotation, drop_null=has_default)
         if parameter.name in described:
@@ -97,7 +104,16 @@ def _read(function: Any, parameters: Any) -> Signature:
     parameters_schema: dict[str, Any] = {"type": "object", "properties": properties}
     if required:
         parameters_schema["required"] = required
-    return Signature(summary, parameters_schema, annotations, required, takes_any)
+    return Signature(summary, parameters_schema, annotations, required, takes_any, context)
+
+
+def _is_context(annotation: Any) -> bool:
+    from ._tools import ToolContext
+
+    origin = typing.get_origin(annotation)
+    if origin in _UNIONS or hasattr(annotation, "__metadata__"):
+        return any(_is_context(arg) for arg in typing.get_args(annotation))
+    return ToolContext in (annotation, origin)
 
 
 def _hints(function: Any) -> dict[str, Any]:
@@ -143,6 +159,8 @@ def schema_of(annotation: Any, *, drop_null: bool = False) -> dict[str, Any]:
         return schema
     if annotation in (Any, inspect.Parameter.empty):
         return {}
+    if getattr(origin, "_name", None) in _QUALIFIERS:
+        return schema_of(args[0], drop_null=drop_null)
     if annotation in _PLAIN:
         return {"type": _PLAIN[annotation]}
     if origin in _UNIONS:
@@ -156,8 +174,8 @@ def schema_of(annotation: Any, *, drop_null: bool = False) -> dict[str, Any]:
         return _enumeration([member.value for member in annotation])
     if hasattr(annotation, "model_json_schema"):
         schema = annotation.model_json_schema()
-        assert isinstance(schema, dict)
-        return schema
+        simple: dict[str, Any] = _of_pydantic(schema, schema.get("$defs", {}))
+        return simple
     if dataclasses.is_dataclass(annotation):
         return _fields(
             typing.get_type_hints(annotation, include_extras=True),
@@ -184,6 +202,40 @@ def schema_of(annotation: Any, *, drop_null: bool = False) -> dict[str, Any]:
         found = formats.get(annotation.__name__)
         return {"type": "string", "format": found} if found else {"type": "string"}
     raise ToolError(f"{annotation!r} has no JSON schema: use plain types, lists, dicts, Literal, enums or dataclasses")
+
+
+def _of_pydantic(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A model's schema as ours are: without references (they lead to the root, where it will not stand), titles, and
+    null for what may be left out."""
+    if isinstance(schema, list):
+        return [_of_pydantic(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rpartition("/")[2]]
+        return _of_pydantic({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
+    simple: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "properties":
+            simple[key] = {
+                name: _of_pydantic(_without_null(item) if name not in schema.get("required", []) else item, definitions)
+                for name, item in value.items()
+            }
+        elif key in ("enum", "const", "default", "examples", "required"):
+            simple[key] = value
+        elif key != "$defs" and not (key == "title" and isinstance(value, str)):
+            simple[key] = _of_pydantic(value, definitions)
+    return simple
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    schema = {key: value for key, value in schema.items() if key != "default" or value is not None}
+    if "anyOf" in schema:
+        members = [member for member in schema["anyOf"] if member != {"type": "null"}]
+        if len(members) == 1:
+            return {**members[0], **{key: value for key, value in schema.items() if key != "anyOf"}}
+        schema["anyOf"] = members
+    return schema
 
 
 def _fields(hints: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -213,6 +265,8 @@ def convert(value: Any, annotation: Any, name: str) -> Any:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in (Any, inspect.Parameter.empty) or isinstance(annotation, typing.TypeVar):
         return value
+    if getattr(origin, "_name", None) in _QUALIFIERS:
+        return convert(value, args[0], name)
     if origin in _UNIONS:
         return _convert_union(value, args, name)
     if origin is typing.Literal:

@@ -1,10 +1,11 @@
-"""Tools made from Python functions."""
+"""Tools made from Python functions: what the model is told about them, how they are called, what they return."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from . import _loom
+from ._parts import Image, _Part
 from .errors import ToolError
 
 TYPE_CHECKING = False
@@ -12,15 +13,61 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: The most characters of a result, unless told otherwise: some ten thousand tokens.
+DEFAULT_MAX_RESULT_CHARS = 50_000
+
+Deps = TypeVar("Deps")
+
+
+class ToolContext(Generic[Deps]):
+    """What a tool may know of the run that calls it. A parameter annotated so is filled in, and the model knows nothing
+    of it: ``def lookup(city: str, context: loom.ToolContext) -> str``.
+
+    Attributes:
+        agent: the agent's name.
+        call_id: the call's id.
+        tool: the name that the tool was called by.
+        attempt: counts from 1; more when a call is repeated.
+        deps: what was given to ``agent.run(…, deps=…)``.
+    """
+
+    __slots__ = ("agent", "attempt", "call_id", "deps", "tool")
+
+    def __init__(
+        self, deps: Deps | None = None, *, agent: str = "", call_id: str = "", tool: str = "", attempt: int = 1
+    ) -> None:
+        self.deps: Deps = deps  # type: ignore[assignment]  # None is for runs without
+        self.agent = agent
+        self.call_id = call_id
+        self.tool = tool
+        self.attempt = attempt
+
+    def __repr__(self) -> str:
+        return (
+            f"ToolContext(agent={self.agent!r}, call_id={self.call_id!r}, tool={self.tool!r}, attempt={self.attempt})"
+        )
+
+
 class Tool:
-    """A function that the model may call. Made by ``@loom.tool``; calling it calls the function.
+    """A function that the model may call. Made by ``@loom.tool``, which documents the options; calling it calls the
+    function.
 
     Attributes:
         name: what the model calls it.
         description: what it does, for the model.
         parameters: JSON schema of the arguments.
         function: the function itself.
+        requires_approval, timeout, retries, sequential, max_result_chars, raise_errors: see ``loom.tool``.
+        origin: the MCP server that it is from.
     """
+
+    requires_approval: bool | Callable[[dict[str, Any]], Any] = False
+    timeout: float | None = None
+    retries: int = 0
+    sequential: bool = False
+    max_result_chars: int = DEFAULT_MAX_RESULT_CHARS
+    raise_errors: bool = False
+    origin: str | None = None
 
     def __init__(
         self,
@@ -29,7 +76,7 @@ class Tool:
         name: str | None = None,
         description: str | None = None,
         parameters: dict[str, Any] | None = None,
-        requires_approval: Any = False,
+        **options: Any,
     ) -> None:
         import inspect
 
@@ -45,8 +92,8 @@ class Tool:
             raise ToolError(f'{wrong}; give one: loom.tool(function, name="…")')
         self.description = signature.description if description is None else description
         self.parameters = signature.parameters if parameters is None else parameters
-        self.requires_approval = requires_approval
         self._signature = signature
+        self.__dict__.update(_checked(options))
         self._is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = getattr(function, "__doc__", None)
         self.__name__ = self.name
@@ -62,9 +109,9 @@ class Tool:
             function["description"] = self.description
         return {"type": "function", "function": function}
 
-    async def invoke(self, arguments: dict[str, Any]) -> str:
-        """Calls the function with the model's arguments and returns its result as the model reads it; of a generator,
-        the list of its items.
+    async def invoke(self, arguments: dict[str, Any], context: ToolContext[Any] | None = None) -> Any:
+        """Calls the function with the model's arguments and returns its result as the model gets it: a text, or a list
+        of parts where there are images and the like among it; of a generator, the list of its items.
 
         A plain function runs in a thread, so that it does not hold up the event loop; an async one runs in the
         caller's task. Both see the caller's context variables.
@@ -76,15 +123,17 @@ class Tool:
         import inspect
 
         kwargs = self._signature.bind(arguments)
+        if self._signature.context is not None:
+            kwargs[self._signature.context] = ToolContext() if context is None else context
         if self._is_async:
             result = await self.function(**kwargs)
         else:
             import asyncio
             import contextvars
 
-            context = contextvars.copy_context()
+            variables = contextvars.copy_context()
             loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(None, lambda: context.run(_call, self.function, kwargs))
+            result = await loop.run_in_executor(None, lambda: variables.run(_call, self.function, kwargs))
             if inspect.isawaitable(result):
                 result = await result
         if inspect.isasyncgen(result):
@@ -120,6 +169,11 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     requires_approval: bool | Callable[[dict[str, Any]], Any] = False,
+    timeout: float | None = None,
+    retries: int = 0,
+    sequential: bool = False,
+    max_result_chars: int = DEFAULT_MAX_RESULT_CHARS,
+    raise_errors: bool = False,
 ) -> Any:
     """Makes a tool from a function: ``@tool``, ``@tool()`` or ``@tool(name="…")``.
 
@@ -127,43 +181,87 @@ def tool(
     without a name of their own (a ``lambda``, unless ``name`` is given) are refused.
 
     The schema comes from the signature (``Optional``, ``Literal``, ``list[int]``, ``dict``, enums, dataclasses,
-    defaults), the descriptions from the docstring.
+    pydantic models, defaults), the descriptions from the docstring or ``Annotated``. A parameter annotated
+    ``ToolContext`` is filled in and not offered.
+
+    What the function returns goes to the model: a text as it is, ``loom.Image`` and the like (also in a list beside
+    texts) as parts, the bytes of an image as an image, all else as JSON.
 
     Args:
         function: the function, sync or async.
         name: what the model calls it. Default: the function's name.
         description: what it does. Default: the docstring up to its sections.
-        requires_approval: somebody must agree to each call, or to those for whose arguments the function says so.
+        requires_approval: whether somebody must agree to each call; or a function, sync or async, that tells by the
+            arguments (a dict).
+        timeout: seconds that a call may take; then it is given up, and the model reads so. A plain function's thread
+            cannot be stopped and runs to its end. Default: as long as it takes.
+        retries: how often a call that failed is repeated before the model reads of it.
+        sequential: no other call of the turn runs at the same time.
+        max_result_chars: the most characters of a result; what is longer is cut, and a note says so.
+        raise_errors: a failure ends the run with ``ToolError`` instead of being told to the model.
+
+    Raises:
+        ToolError: no tool can be made of it, or an option is not what it must be.
     """
+    options: dict[str, Any] = {
+        "requires_approval": requires_approval,
+        "timeout": timeout,
+        "retries": retries,
+        "sequential": sequential,
+        "max_result_chars": max_result_chars,
+        "raise_errors": raise_errors,
+    }
     if function is None:
-        return lambda decorated: tool(
-            decorated, name=name, description=description, requires_approval=requires_approval
-        )
-    return Tool(function, name=name, description=description, requires_approval=requires_approval)
+        return lambda decorated: Tool(decorated, name=name, description=description, **options)
+    return Tool(function, name=name, description=description, **options)
 
 
-def collect(tools: Any) -> dict[str, Tool]:
-    """Tools and plain functions, by name."""
-    found: dict[str, Tool] = {}
-    if tools is None:
-        return found
-    if isinstance(tools, Tool) or callable(tools):
-        raise ToolError("tools is a list: write tools=[…]")
-    for item in tools:
-        made = item if isinstance(item, Tool) else Tool(item)
-        if made.name in found:
-            raise ToolError(f"two tools are called {made.name!r}")
-        found[made.name] = made
-    return found
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, each of the right kind."""
+
+    def is_number(value: Any, kinds: Any = int, least: float = 0) -> bool:
+        return isinstance(value, kinds) and not isinstance(value, bool) and value >= least
+
+    def is_bool(value: Any) -> bool:
+        return isinstance(value, bool)
+
+    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "requires_approval": (lambda it: is_bool(it) or callable(it), "a bool, or a function of the arguments"),
+        "timeout": (lambda it: it is None or (is_number(it, (int, float)) and it > 0), "a number of seconds above 0"),
+        "retries": (is_number, "a number from 0"),
+        "sequential": (is_bool, "a bool"),
+        "max_result_chars": (lambda it: is_number(it, least=1), "a number of characters from 1"),
+        "raise_errors": (is_bool, "a bool"),
+    }
+    for name, value in options.items():
+        if name not in rules:
+            raise TypeError(f"a tool has no option {name!r}; there are: {', '.join(rules)}")
+        fits, kind = rules[name]
+        if not fits(value):
+            raise ToolError(f"{name} is {kind}, not {value!r}")
+    return options
 
 
-def render(result: Any) -> str:
-    """A result as the model reads it: a str as it is, anything else as JSON where it can be."""
+def render(result: Any) -> Any:
+    """A result as the model gets it: a str as it is, anything else as JSON where it can be; a list of parts where there
+    are parts in it."""
     if isinstance(result, str):
         return result
+    items = list(result) if isinstance(result, (list, tuple)) else [result]
+    media = [_part(item) for item in items]
+    if any(media):
+        return [part or {"type": "text", "text": render(item)} for item, part in zip(items, media)]
     import json
 
     return json.dumps(result, ensure_ascii=False, default=_plain)
+
+
+def _part(value: Any) -> dict[str, Any] | None:
+    """A part as servers take it, read here and now so that what is wrong with it is the tool's failure."""
+    if isinstance(value, (bytes, bytearray)):
+        is_image = bytes(value[:12]).startswith((b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8")) or value[8:12] == b"WEBP"
+        value = Image(value) if is_image else None
+    return _loom.resolve_part(value) if isinstance(value, _Part) else None
 
 
 def _plain(value: Any) -> Any:
@@ -176,4 +274,6 @@ def _plain(value: Any) -> Any:
             return getattr(value, method)()
     if isinstance(value, (set, frozenset)):
         return list(value)
+    if isinstance(value, (bytes, bytearray)):
+        return f"({len(value)} bytes)"
     return str(getattr(value, "value", value))

@@ -130,7 +130,8 @@ class ToolChoiceError(ExecutionError):
 
 
 class ToolError(AgentError):
-    """A tool cannot be used as it is defined or given."""
+    """A tool cannot be used as it is defined or given, an MCP server cannot be used, or a call failed of a tool whose
+    failures end the run (``raise_errors``)."""
 
 
 class RecursionError(AgentError):

@@ -26,8 +26,8 @@ pub mod schema;
 pub mod session;
 
 pub use agent::{
-    Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, CompactReason, Compacted, ContextPolicy, Tool,
-    agent, tool,
+    Agent, AgentBuilder, AgentError, AgentEvent, AgentStream, CompactReason, Compacted, ContextPolicy,
+    FunctionTool, Tool, agent, tool,
 };
 pub use endpoint::{Explanation, Timeout};
 pub use loom_wire::sse;
@@ -62,6 +62,12 @@ mod documentation {
     #[cfg(feature = "sqlite")]
     #[doc = include_str!("../../../docs/sessions.zh.md")]
     struct SessionsInChinese;
+    #[cfg(feature = "mcp")]
+    #[doc = include_str!("../../../docs/tools.md")]
+    struct Tools;
+    #[cfg(feature = "mcp")]
+    #[doc = include_str!("../../../docs/tools.zh.md")]
+    struct ToolsInChinese;
     #[doc = include_str!("../../../docs/testing.md")]
     struct Testing;
     #[doc = include_str!("../../../docs/testing.zh.md")]

@@ -44,6 +44,13 @@ impl<'a> AnswerView<'a> {
                 self.screen.err(DIM, &harmless(content));
                 Ok(())
             }
+            AgentEvent::ToolStart { name, arguments, .. } if self.screen.err_is_terminal => {
+                self.end_line()?;
+                let arguments = serde_json::Value::from(arguments.clone()).to_string();
+                let shown: String = arguments.chars().take(200).collect();
+                self.screen.note(&harmless(&format!("[calls {name} {shown}]")));
+                Ok(())
+            }
             // For whoever sits before it; a script has `--json`.
             AgentEvent::Retry(retry) if self.screen.err_is_terminal => {
                 self.screen.note(&retry_note(retry));

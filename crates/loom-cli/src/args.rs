@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::tools::ToolArgs;
+
 const AFTER_HELP: &str = "\
 Nothing at hand?   loom demo        shows what Loom does, without a server and without a key
 A server of yours: loom run --base-url http://localhost:8000/v1 \"Who are you?\"
@@ -77,6 +79,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) explain: bool,
     #[command(flatten)]
+    pub(crate) tools: ToolArgs,
+    #[command(flatten)]
     pub(crate) session: SessionOption,
     #[command(flatten)]
     pub(crate) options: Options,
@@ -92,6 +96,8 @@ pub(crate) struct ChatArgs {
     /// Show the model's thinking on stderr even if that is no terminal
     #[arg(long)]
     pub(crate) reasoning: bool,
+    #[command(flatten)]
+    pub(crate) tools: ToolArgs,
     #[command(flatten)]
     pub(crate) session: SessionOption,
     #[command(flatten)]

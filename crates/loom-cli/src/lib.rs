@@ -28,6 +28,7 @@ mod providers;
 mod run;
 mod screen;
 mod sessions;
+mod tools;
 
 use std::ffi::OsString;
 

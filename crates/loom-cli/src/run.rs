@@ -14,13 +14,15 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::screen::{Screen, harmless};
 use crate::sessions;
+use crate::tools::Toolbox;
 
 /// Runs the command.
 pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
     let question = with_parts(question(args.question, screen)?, &args.image, &args.audio, &args.file);
     let connection = Connection::new(args.options, &process_env)?;
     let (llm, unified) = connection.open()?;
-    let agent = agent(&connection, llm)?;
+    let tools = Toolbox::new(&args.tools)?;
+    let agent = agent(&connection, llm, &tools)?;
     let session = sessions::named(args.session)?;
     let explain = || unified.as_ref().and_then(UnifiedLlm::explain).filter(|_| args.explain);
     let interrupt = Interrupt::new(runtime);
@@ -35,6 +37,7 @@ pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u
             print_answer(events, screen, &interrupt, args.reasoning).await
         }
     });
+    tools.close(runtime);
     let (code, explanation) = match result.map_err(|failure| connection.explain(failure)) {
         Ok(()) => (0, explain()),
         Err(failure) => {
@@ -48,9 +51,13 @@ pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u
     Ok(code)
 }
 
-/// The agent that asks for the user: no tools, only the instructions.
-pub(crate) fn agent(connection: &Connection, llm: Arc<dyn loom::Llm>) -> Result<Agent, Failure> {
-    let mut builder = loom::agent("loom").llm(llm);
+/// The agent that asks for the user.
+pub(crate) fn agent(
+    connection: &Connection,
+    llm: Arc<dyn loom::Llm>,
+    tools: &Toolbox,
+) -> Result<Agent, Failure> {
+    let mut builder = tools.offer(loom::agent("loom").llm(llm));
     if let Some(system) = &connection.system {
         builder = builder.system_prompt(system.as_str());
     }

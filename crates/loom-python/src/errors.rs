@@ -86,7 +86,7 @@ fn class_of(error: &AgentError) -> &'static str {
         AgentError::ToolChoice { .. } => "ToolChoiceError",
         AgentError::ApprovalRequired { .. } => "ApprovalRequiredError",
         AgentError::Session { .. } => "SessionError",
-        AgentError::Tool(_) => "ToolError",
+        AgentError::Tool(_) | AgentError::ToolFailed { .. } => "ToolError",
         _ => "ExecutionError",
     }
 }

@@ -52,6 +52,27 @@ fn check_tool_name(name: &str) -> Option<String> {
     loom::ToolSpec::check_name(name).err()
 }
 
+/// A part as servers take it, its file read.
+#[pyfunction]
+fn resolve_part<'py>(part: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = part.py();
+    let part: serde_json::Value = convert::from_py(part, "a part of the result")?;
+    let mut message = loom::Message::user(vec![part]);
+    loom::part::resolve(&mut message, &|path| std::fs::read(path))
+        .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.message.clone()))?;
+    match message.content {
+        Some(loom::Content::Parts(parts)) => convert::to_py(py, &parts.first()),
+        _ => convert::to_py(py, &None::<()>),
+    }
+}
+
+/// A result of at most so many characters of text; where there were more, its end says so.
+#[pyfunction]
+fn limited<'py>(content: &Bound<'py, PyAny>, limit: usize) -> PyResult<Bound<'py, PyAny>> {
+    let py = content.py();
+    convert::to_py(py, &loom::agent::limited(message::extract_content(content)?, limit))
+}
+
 /// The names under which tools are offered, each given as its own name and its origin (an MCP server's name).
 #[pyfunction]
 fn offered_names(tools: Vec<(String, Option<String>)>) -> PyResult<Vec<String>> {
@@ -104,7 +125,9 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(register_provider, module)?)?;
     module.add_function(wrap_pyfunction!(message_dicts, module)?)?;
     module.add_function(wrap_pyfunction!(check_tool_name, module)?)?;
+    module.add_function(wrap_pyfunction!(limited, module)?)?;
     module.add_function(wrap_pyfunction!(offered_names, module)?)?;
+    module.add_function(wrap_pyfunction!(resolve_part, module)?)?;
     module.add_function(wrap_pyfunction!(ledger_rules, module)?)?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::is_running, module)?)?;

@@ -167,7 +167,7 @@ impl Message {
     }
 }
 
-fn extract_content(content: &Bound<'_, PyAny>) -> PyResult<Content> {
+pub(crate) fn extract_content(content: &Bound<'_, PyAny>) -> PyResult<Content> {
     if let Ok(text) = content.cast::<PyString>() {
         return Ok(Content::Text(text.to_cow()?.into_owned()));
     }

@@ -269,6 +269,11 @@ impl Run {
         self.step(py, Input::Held(ids))
     }
 
+    /// Offers other tools from now on.
+    fn set_tools(&mut self, tools: Py<Tools>) {
+        self.tools = Some(tools);
+    }
+
     /// Takes results as `(id, content, is_error)`; the content is a text or a list of parts.
     fn tool_results<'py>(
         &mut self,

@@ -9,9 +9,10 @@ use crate::agent::context::ContextPolicy;
 use crate::agent::driver::{Agent, EventHandler, Inner};
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
+use crate::agent::execute::DEFAULT_MAX_PARALLEL_TOOLS;
 use crate::agent::run::{Offer, Output, RunLimits, RunOptions};
 use crate::agent::stats::Stats;
-use crate::agent::tool::{Tool, Tools};
+use crate::agent::tool::{Tool, ToolSource, Tools};
 use crate::endpoint::Timeout;
 use crate::model::{Llm, LlmSettings};
 
@@ -33,6 +34,9 @@ pub fn agent(name: impl Into<String>) -> AgentBuilder {
         settings_given: None,
         system_prompt: None,
         tools: Vec::new(),
+        sources: Vec::new(),
+        react_mode: false,
+        max_parallel_tools: DEFAULT_MAX_PARALLEL_TOOLS,
         options: RunOptions::default(),
         output: None,
         event_handler: None,
@@ -49,6 +53,9 @@ pub struct AgentBuilder {
     settings_given: Option<&'static str>,
     system_prompt: Option<String>,
     tools: Vec<Arc<dyn Tool>>,
+    sources: Vec<Arc<dyn ToolSource>>,
+    react_mode: bool,
+    max_parallel_tools: usize,
     options: RunOptions,
     /// A name and a JSON schema.
     output: Option<(String, Value)>,
@@ -175,6 +182,25 @@ impl AgentBuilder {
         self
     }
 
+    /// Offers the tools that a source has at the time: an MCP server. It is asked before each question to the model.
+    pub fn tools_from(mut self, source: impl ToolSource + 'static) -> Self {
+        self.sources.push(Arc::new(source));
+        self
+    }
+
+    /// Describes the tools in the prompt and finds the calls in the answer's text, whatever the endpoint can do. Default
+    /// no: so it is done where an endpoint has no tool calls.
+    pub fn react_mode(mut self, react: bool) -> Self {
+        self.react_mode = react;
+        self
+    }
+
+    /// How many calls of one turn run at the same time. Default [`DEFAULT_MAX_PARALLEL_TOOLS`]; 1: one after another.
+    pub fn max_parallel_tools(mut self, calls: usize) -> Self {
+        self.max_parallel_tools = calls;
+        self
+    }
+
     /// How often the model may be asked in one run. Default 20.
     pub fn max_recursion_depth(mut self, turns: u32) -> Self {
         self.options.limits.max_turns = turns;
@@ -258,6 +284,9 @@ impl AgentBuilder {
             }
             (None, _) => self.settings.open()?,
         };
+        if self.max_parallel_tools == 0 {
+            return Err(LlmError::config("max_parallel_tools is a number of calls from 1, not 0").into());
+        }
         let mut options = self.options;
         options.limits.check().map_err(LlmError::config)?;
         if let Some((name, schema)) = self.output {
@@ -268,8 +297,11 @@ impl AgentBuilder {
             name: self.name,
             llm,
             system_prompt: self.system_prompt,
-            offer: Offer::new(tools.specs()),
+            offer: Arc::new(Offer::new(tools.specs())),
             tools,
+            sources: self.sources,
+            react_mode: self.react_mode,
+            max_parallel_tools: self.max_parallel_tools,
             options,
             event_handler: self.event_handler,
             stats: Stats::default(),

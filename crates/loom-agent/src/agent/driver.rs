@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
-use crate::agent::execute::{self, Running};
+use crate::agent::execute::{self, Execution, Happened};
 use crate::agent::run::{Input, Offer, Run, RunOptions, Step, ToolResult, Unkept, Used};
 use crate::agent::stats::{Outcome, Stats};
-use crate::agent::tool::Tools;
+use crate::agent::tool::{ToolSource, Tools};
+use crate::agent::tool_options::Deps;
 use crate::model::{EventStream, Llm, collect, unfinished};
 use crate::session::{Session, SessionError};
 
@@ -31,7 +32,10 @@ pub(crate) struct Inner {
     pub(crate) llm: Arc<dyn Llm>,
     pub(crate) system_prompt: Option<String>,
     pub(crate) tools: Tools,
-    pub(crate) offer: Offer,
+    pub(crate) offer: Arc<Offer>,
+    pub(crate) sources: Vec<Arc<dyn ToolSource>>,
+    pub(crate) react_mode: bool,
+    pub(crate) max_parallel_tools: usize,
     pub(crate) options: RunOptions,
     pub(crate) event_handler: Option<EventHandler>,
     pub(crate) stats: Stats,
@@ -41,11 +45,43 @@ pub(crate) struct Inner {
 pub type AgentStream = Pin<Box<dyn Stream<Item = Result<AgentEvent, AgentError>> + Send>>;
 
 /// What a run starts from: a text, a message, a conversation, or a run that was paused or has failed.
-pub struct Conversation(Start);
+pub struct Conversation {
+    start: Start,
+    deps: Option<Deps>,
+}
 
 enum Start {
     Messages(Vec<Arc<Message>>),
     Resumed(Box<Run>),
+}
+
+impl From<Start> for Conversation {
+    fn from(start: Start) -> Self {
+        Self { start, deps: None }
+    }
+}
+
+impl Conversation {
+    /// Gives the run something that its tools may use: see [`ToolContext::deps`](super::ToolContext::deps).
+    ///
+    /// ```no_run
+    /// use loom::agent::Conversation;
+    ///
+    /// # async fn ask(agent: loom::Agent, customer: String) -> Result<(), loom::AgentError> {
+    /// agent.run(Conversation::from("Where are my orders?").deps(customer)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn deps<T: Send + Sync + 'static>(self, deps: T) -> Self {
+        self.shared_deps(Some(Arc::new(deps)))
+    }
+
+    /// The same, of what is shared already.
+    #[must_use]
+    pub fn shared_deps(self, deps: Option<Deps>) -> Self {
+        Self { deps, ..self }
+    }
 }
 
 impl From<&str> for Conversation {
@@ -62,20 +98,20 @@ impl From<String> for Conversation {
 
 impl From<Message> for Conversation {
     fn from(message: Message) -> Self {
-        Self(Start::Messages(vec![Arc::new(message)]))
+        Start::Messages(vec![Arc::new(message)]).into()
     }
 }
 
 impl From<Vec<Message>> for Conversation {
     fn from(messages: Vec<Message>) -> Self {
-        Self(Start::Messages(messages.into_iter().map(Arc::new).collect()))
+        Start::Messages(messages.into_iter().map(Arc::new).collect()).into()
     }
 }
 
 impl From<Run> for Conversation {
     /// The run goes on where it stood, within the limits of the agent that resumes it.
     fn from(run: Run) -> Self {
-        Self(Start::Resumed(Box::new(run)))
+        Start::Resumed(Box::new(run)).into()
     }
 }
 
@@ -146,7 +182,7 @@ impl Agent {
     }
 
     fn events(&self, input: Conversation, session: Option<&Session>, deltas: bool) -> AgentStream {
-        let run = match input.0 {
+        let run = match input.start {
             Start::Messages(mut messages) => {
                 if let Some(prompt) = &self.0.system_prompt {
                     messages.insert(0, Arc::new(Message::system(prompt.as_str())));
@@ -163,6 +199,9 @@ impl Agent {
             before: *run.used(),
             session: session.cloned(),
             run,
+            tools: self.0.tools.clone(),
+            offer: Arc::clone(&self.0.offer),
+            deps: input.deps,
             deltas,
             doing: Doing::Starting,
             ready: VecDeque::new(),
@@ -201,6 +240,10 @@ struct Driver {
     run: Run,
     /// What the run had used before this driver took it on.
     before: Used,
+    /// The tools on offer now, and what the model was told about them.
+    tools: Tools,
+    offer: Arc<Offer>,
+    deps: Option<Deps>,
     deltas: bool,
     /// Where the conversation is kept.
     session: Option<Session>,
@@ -214,7 +257,7 @@ struct Driver {
 enum Doing {
     Starting,
     Model(EventStream, Box<Completion>),
-    Tools(Running, Vec<ToolResult>),
+    Tools(Execution, Vec<ToolResult>),
     Summarizing(Pin<Box<dyn Future<Output = Result<Completion, LlmError>> + Send>>),
     /// The answer, before it is kept.
     Ending(Box<Message>),
@@ -380,49 +423,83 @@ impl Driver {
             }
             Doing::Tools(running, results) => match running.next().await {
                 None => Input::ToolResults(std::mem::take(results)),
-                Some((call, result)) => {
+                Some(Happened::Started(call)) => {
+                    let arguments = call.arguments_object();
+                    self.ready.push_back(AgentEvent::ToolStart { id: call.id, name: call.name, arguments });
+                    return Ok(());
+                }
+                Some(Happened::Ended(call, outcome)) => {
+                    let (content, is_error) = (outcome.content, outcome.is_error);
+                    if outcome.raise {
+                        let (tool, message, run) = (call.name, content.text(), self.run.stored());
+                        return Err(AgentError::ToolFailed { tool, message, run });
+                    }
                     self.ready.push_back(AgentEvent::ToolEnd {
-                        id: call.id,
+                        id: call.id.clone(),
                         name: call.name,
-                        content: result.content.clone(),
-                        is_error: result.is_error,
+                        content: content.clone(),
+                        is_error,
                     });
-                    results.push(result);
+                    results.push(ToolResult { id: call.id, content, is_error });
                     return Ok(());
                 }
             },
         };
+        // What a model called is judged by what it was offered.
+        if !matches!(input, Input::Completion(_)) {
+            self.look_for_tools().await?;
+        }
         self.keep_time();
         self.step(input)
+    }
+
+    /// Asks the sources for the tools that they have now.
+    async fn look_for_tools(&mut self) -> Result<(), AgentError> {
+        if self.agent.sources.is_empty() {
+            return Ok(());
+        }
+        let asked = self.agent.sources.iter().map(|source| source.tools());
+        let mut tools = self.agent.tools.own();
+        for found in futures_util::future::join_all(asked).await {
+            tools.extend(found.map_err(AgentError::Tool)?);
+        }
+        self.tools = Tools::new(tools).map_err(AgentError::Tool)?;
+        let specs = self.tools.specs();
+        if specs != self.offer.specs() {
+            self.offer = Arc::new(Offer::new(specs));
+        }
+        Ok(())
     }
 
     /// Takes a step of the run and begins what it asks for.
     fn step(&mut self, input: Input) -> Result<(), AgentError> {
         let mut input = input;
         loop {
-            let step = self.run.step(input, &self.agent.offer)?;
+            let step = self.run.step(input, &self.offer)?;
             self.ready.extend(self.run.take_reports());
             self.doing = match step {
                 Step::CallModel(request) => {
                     self.ready.push_back(AgentEvent::ModelRequest { turn: self.run.turns() });
-                    let request = Request { stream: self.deltas, ..*request };
+                    let tools_in_prompt = self.agent.react_mode;
+                    let request = Request { stream: self.deltas, tools_in_prompt, ..*request };
                     Doing::Model(self.agent.llm.stream(request), Box::default())
                 }
                 Step::Summarize(request) => {
                     Doing::Summarizing(Box::pin(collect(self.agent.llm.stream(*request))))
                 }
                 Step::CallTools(calls) => {
-                    let held = execute::to_be_held(&self.agent.tools, &self.run, &calls);
+                    let held = execute::to_be_held(&self.tools, &self.run, &calls);
                     if !held.is_empty() {
                         input = Input::Held(held);
                         continue;
                     }
-                    self.ready.extend(calls.iter().map(|call| AgentEvent::ToolStart {
-                        id: call.id.clone(),
-                        name: call.name.clone(),
-                        arguments: call.arguments_object(),
-                    }));
-                    Doing::Tools(execute::start(&self.agent.tools, calls), Vec::new())
+                    let calls = calls.into_iter().map(|call| {
+                        let tool = self.tools.get(&call.name).cloned();
+                        (call, tool)
+                    });
+                    let parallel = self.agent.max_parallel_tools;
+                    let execution = Execution::new(calls, &self.agent.name, self.deps.clone(), parallel);
+                    Doing::Tools(execution, Vec::new())
                 }
                 Step::Pause(calls) => {
                     self.ready.push_back(AgentEvent::ApprovalRequired { tool_calls: calls.clone() });

@@ -79,6 +79,16 @@ pub enum AgentError {
     /// A tool cannot be used, or has failed and was to end the run.
     #[error("{0}")]
     Tool(String),
+    /// A call failed of a tool whose failures end the run ([`ToolOptions::raise_errors`](super::ToolOptions::raise_errors)).
+    #[error("the tool {tool:?} failed: {message}")]
+    ToolFailed {
+        /// The tool's name.
+        tool: String,
+        /// What the model would have got to read.
+        message: String,
+        /// The run up to there.
+        run: Box<Run>,
+    },
     /// The run itself went wrong.
     #[error("{0}")]
     Execution(String),
@@ -103,7 +113,7 @@ impl AgentError {
             Self::Output { .. } => "output",
             Self::ToolChoice { .. } => "tool_choice",
             Self::ApprovalRequired { .. } => "approval_required",
-            Self::Tool(_) => "tool",
+            Self::Tool(_) | Self::ToolFailed { .. } => "tool",
             Self::Session { .. } => "session",
             Self::Execution(_) => "execution",
         }
@@ -117,6 +127,7 @@ impl AgentError {
             | Self::Limit { run, .. }
             | Self::Output { run, .. }
             | Self::ToolChoice { run, .. }
+            | Self::ToolFailed { run, .. }
             | Self::ApprovalRequired { run, .. } => Some(run),
             Self::Tool(_) | Self::Execution(_) => None,
         }
@@ -129,6 +140,7 @@ impl AgentError {
             | Self::Limit { run, .. }
             | Self::Output { run, .. }
             | Self::ToolChoice { run, .. }
+            | Self::ToolFailed { run, .. }
             | Self::ApprovalRequired { run, .. } => Some(run),
             Self::Tool(_) | Self::Execution(_) => None,
         }

@@ -1,19 +1,29 @@
 //! Tools: functions that the model may call.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use loom_wire::{ToolCall, ToolSpec};
+use loom_wire::{Content, ToolCall, ToolSpec};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::schema::schema_of;
+use super::tool_options::{Approval, ToolContext, ToolOptions};
+
 /// A tool that an agent offers.
 pub trait Tool: Send + Sync {
     /// What the model is told about it.
     fn spec(&self) -> &ToolSpec;
+
+    /// How its calls are carried out.
+    fn options(&self) -> &ToolOptions {
+        &ToolOptions::DEFAULT
+    }
 
     /// Where it comes from, if tools from elsewhere may have its name (the name of an MCP server). Of tools that share a
     /// name, those with an origin get it put before their name.
@@ -21,20 +31,22 @@ pub trait Tool: Send + Sync {
         None
     }
 
-    /// Whether somebody must approve the call before it is executed. The run then pauses:
-    /// [`AgentError::ApprovalRequired`](crate::AgentError::ApprovalRequired).
-    fn requires_approval(&self, _call: &ToolCall) -> bool {
-        false
-    }
-
-    /// Runs a call. The text goes to the model; so does that of an error, which does not end the run.
-    fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<String, String>>;
+    /// Runs a call. The content goes to the model; so does the text of an error, which does not end the run unless
+    /// [`ToolOptions::raise_errors`] says so.
+    fn call<'a>(
+        &'a self,
+        call: &'a ToolCall,
+        context: &'a ToolContext,
+    ) -> BoxFuture<'a, Result<Content, String>>;
 }
 
 /// Makes a tool from a function. The schema of its arguments comes from the argument type, the descriptions from that
-/// type's doc comments.
+/// type's doc comments. What it returns goes to the model: a text as it is, a [`Content`] with its parts (images), all
+/// else as JSON.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use schemars::JsonSchema;
 /// use serde::Deserialize;
 ///
@@ -46,79 +58,169 @@ pub trait Tool: Send + Sync {
 ///
 /// let weather = loom::tool("get_weather", "The weather now", |args: City| async move {
 ///     Ok::<_, std::convert::Infallible>(format!("sunny in {}", args.city))
-/// });
+/// })
+/// .timeout(Duration::from_secs(10))
+/// .retries(1);
 /// # let _ = weather;
 /// ```
 pub fn tool<A, F, Fut, R, E>(
     name: impl Into<String>,
     description: impl Into<String>,
     function: F,
-) -> impl Tool
+) -> FunctionTool
 where
     A: DeserializeOwned + JsonSchema + Send + 'static,
     F: Fn(A) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<R, E>> + Send + 'static,
-    R: Serialize,
+    R: Serialize + 'static,
+    E: fmt::Display,
+{
+    tool_with_context(name, description, move |arguments: A, _| function(arguments))
+}
+
+/// As [`tool()`], for a function that also takes the [`ToolContext`], of which the model knows nothing.
+///
+/// ```
+/// use loom::agent::ToolContext;
+/// use schemars::JsonSchema;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize, JsonSchema)]
+/// struct Nothing {}
+///
+/// struct Customer {
+///     name: String,
+/// }
+///
+/// let who = loom::agent::tool_with_context("who", "Who is asking", |_: Nothing, context: ToolContext| async move {
+///     let customer = context.deps::<Customer>().ok_or("nobody is known")?;
+///     Ok::<_, &str>(customer.name.clone())
+/// });
+/// # let _ = who;
+/// ```
+pub fn tool_with_context<A, F, Fut, R, E>(
+    name: impl Into<String>,
+    description: impl Into<String>,
+    function: F,
+) -> FunctionTool
+where
+    A: DeserializeOwned + JsonSchema + Send + 'static,
+    F: Fn(A, ToolContext) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, E>> + Send + 'static,
+    R: Serialize + 'static,
     E: fmt::Display,
 {
     let mut spec = ToolSpec::new(name, description);
     spec.parameters = schema_of::<A>();
     FunctionTool {
         spec,
-        function: move |call: &ToolCall| {
-            let running = call.parse::<A>().map(&function);
+        options: ToolOptions::DEFAULT,
+        function: Box::new(move |call, context| {
+            let running = call.parse::<A>().map(|arguments| function(arguments, context.clone()));
             Box::pin(async move {
                 let running = running.map_err(|reason| format!("the arguments do not fit: {reason}"))?;
                 let value = running.await.map_err(|error| error.to_string())?;
-                text_of(&value)
-            }) as BoxFuture<'static, Result<String, String>>
-        },
+                content_of(&value)
+            })
+        }),
     }
 }
 
-struct FunctionTool<F> {
+type Function = dyn Fn(&ToolCall, &ToolContext) -> BoxFuture<'static, Result<Content, String>> + Send + Sync;
+
+/// A tool made from a function, and how its calls are carried out.
+#[must_use]
+pub struct FunctionTool {
     spec: ToolSpec,
-    function: F,
+    options: ToolOptions,
+    function: Box<Function>,
 }
 
-impl<F> Tool for FunctionTool<F>
-where
-    F: Fn(&ToolCall) -> BoxFuture<'static, Result<String, String>> + Send + Sync,
-{
+impl FunctionTool {
+    /// Whether a call needs somebody's approval before it is carried out. Default no.
+    pub fn requires_approval(mut self, needed: bool) -> Self {
+        self.options.approval = if needed { Approval::Always } else { Approval::Never };
+        self
+    }
+
+    /// Which calls need approval, told by their arguments.
+    pub fn requires_approval_if(
+        mut self,
+        needed: impl Fn(&serde_json::Map<String, Value>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.options.approval = Approval::If(Arc::new(needed));
+        self
+    }
+
+    /// How long a call may take; then it is given up, and the model reads so. Default: as long as it takes.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.options.timeout = Some(limit);
+        self
+    }
+
+    /// How often a call that failed is repeated before the model reads of it. Default 0.
+    pub fn retries(mut self, count: u32) -> Self {
+        self.options.retries = count;
+        self
+    }
+
+    /// Whether it runs alone: no other call of the turn runs at the same time. Default no.
+    pub fn sequential(mut self, alone: bool) -> Self {
+        self.options.sequential = alone;
+        self
+    }
+
+    /// The most characters of a result; what is longer is cut, and a note says so. Default
+    /// [`DEFAULT_MAX_RESULT_CHARS`].
+    pub fn max_result_chars(mut self, limit: usize) -> Self {
+        self.options.max_result_chars = limit;
+        self
+    }
+
+    /// Whether a failure ends the run with [`AgentError::ToolFailed`](crate::AgentError::ToolFailed) instead of being told
+    /// to the model. Default no.
+    pub fn raise_errors(mut self, raise: bool) -> Self {
+        self.options.raise_errors = raise;
+        self
+    }
+}
+
+impl Tool for FunctionTool {
     fn spec(&self) -> &ToolSpec {
         &self.spec
     }
-    fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<String, String>> {
-        (self.function)(call)
+    fn options(&self) -> &ToolOptions {
+        &self.options
+    }
+    fn call<'a>(
+        &'a self,
+        call: &'a ToolCall,
+        context: &'a ToolContext,
+    ) -> BoxFuture<'a, Result<Content, String>> {
+        (self.function)(call, context)
     }
 }
 
-/// The JSON schema of an argument type, as servers take it.
-pub fn schema_of<A: JsonSchema>() -> Value {
-    let mut schema = schemars::generate::SchemaSettings::draft2020_12()
-        .with(|settings| settings.inline_subschemas = true)
-        .into_generator()
-        .into_root_schema_for::<A>()
-        .to_value();
-    if let Some(fields) = schema.as_object_mut() {
-        // Gemini refuses `$schema`; the title is the Rust type's name and tells the model nothing.
-        fields.remove("$schema");
-        fields.remove("title");
-        fields.entry("type").or_insert("object".into());
-        fields.entry("properties").or_insert_with(|| Value::Object(serde_json::Map::new()));
-    }
-    schema
+/// Where tools come from that are not known beforehand, or change. An MCP server is one.
+pub trait ToolSource: Send + Sync {
+    /// The tools on offer now. Asked before each question to the model.
+    ///
+    /// # Errors
+    /// Why there are none; it ends the run.
+    fn tools(&self) -> BoxFuture<'_, Result<Vec<Arc<dyn Tool>>, String>>;
 }
 
-/// A result as the model reads it: a text as it is, anything else as JSON.
-fn text_of(value: &impl Serialize) -> Result<String, String> {
-    match serde_json::to_value(value)
-        .map_err(|error| format!("the result cannot be written as JSON: {error}"))?
-    {
-        Value::String(text) => Ok(text),
-        Value::Null => Ok("null".to_owned()),
-        other => Ok(other.to_string()),
+/// A result as the model reads it: content and texts as they are, anything else as JSON.
+fn content_of<R: Serialize + 'static>(value: &R) -> Result<Content, String> {
+    if let Some(content) = (value as &dyn Any).downcast_ref::<Content>() {
+        return Ok(content.clone());
     }
+    let value = serde_json::to_value(value)
+        .map_err(|error| format!("the result cannot be written as JSON: {error}"))?;
+    Ok(Content::Text(match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }))
 }
 
 /// The names under which tools are offered, of each its own name and its origin. A name that tools share stays with the
@@ -158,6 +260,11 @@ impl Tools {
         let offered =
             |(name, tool): (String, Arc<dyn Tool>)| (ToolSpec { name, ..tool.spec().clone() }, tool);
         Ok(Self(names.into_iter().zip(tools).map(offered).collect()))
+    }
+
+    /// The tools, without the names they are offered under.
+    pub(crate) fn own(&self) -> Vec<Arc<dyn Tool>> {
+        self.0.iter().map(|(_, tool)| Arc::clone(tool)).collect()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {

@@ -8,8 +8,8 @@
 //!
 //! let agent = loom::agent("assistant")
 //!     .base_url("http://localhost:8000/v1")
-//!     .tools(files.tools().await?)
-//!     .tools(search.tools().await?)
+//!     .tools_from(files.clone())
+//!     .tools_from(search)
 //!     .build()?;
 //! println!("{}", agent.run("Which files are in /tmp?").await?.text());
 //! files.close().await;
@@ -44,14 +44,25 @@ pub use server::{Outcome, Server};
 /// How long a server may take to start, and for each call, unless told otherwise. Its first start may download it.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server that is started as a process: `"npx -y some-server --flag"`. Words are split as a shell does, but no shell
-/// runs; use [`stdio_words`] for words as they are.
+/// A server that is started as a process: `"npx -y some-server --flag"`. Words are split as a shell does, and
+/// `NAME=value` before the program sets a variable, but no shell runs; use [`stdio_words`] for words as they are.
 pub fn stdio(command: impl AsRef<str>) -> Settings {
-    let words = shlex::split(command.as_ref());
-    Settings::new(words.map_or_else(
-        || Source::Wrong(format!("the quotes of the command {:?} do not match", command.as_ref())),
-        Source::Command,
-    ))
+    let Some(mut words) = shlex::split(command.as_ref()) else {
+        return Settings::new(Source::Wrong("the quotes of its command do not match".to_owned()));
+    };
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let pair = |word: &String| word.split_once('=').is_some_and(|(name, _)| is_name(name));
+    let program = words.iter().position(|word| !pair(word)).unwrap_or(words.len());
+    let variables: Vec<String> = words.drain(..program).collect();
+    let settings = Settings::new(Source::Command(words));
+    variables
+        .iter()
+        .filter_map(|word| word.split_once('='))
+        .fold(settings, |all, (name, value)| all.env(name, value))
 }
 
 /// A server that is started as a process, given as program and arguments.

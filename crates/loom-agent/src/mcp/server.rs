@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::child::{ChildTransport, Remarks};
 use super::{McpError, result};
-use crate::agent::Tool;
+use crate::agent::{Tool, ToolContext, ToolSource};
 
 /// How to reach a server.
 pub(super) enum Way {
@@ -315,6 +315,12 @@ impl fmt::Debug for Server {
     }
 }
 
+impl ToolSource for Server {
+    fn tools(&self) -> BoxFuture<'_, Result<Vec<Arc<dyn Tool>>, String>> {
+        Box::pin(async { Self::tools(self).await.map_err(|error| error.to_string()) })
+    }
+}
+
 /// A tool of a server.
 struct McpTool {
     server: Server,
@@ -331,12 +337,12 @@ impl Tool for McpTool {
         Some(&self.origin)
     }
 
-    fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<String, String>> {
+    fn call<'a>(&'a self, call: &'a ToolCall, _: &'a ToolContext) -> BoxFuture<'a, Result<Content, String>> {
         Box::pin(async move {
             let called = self.server.call(&self.listed.remote, call.arguments_object()).await;
             match called {
                 Ok(outcome) if outcome.is_error => Err(outcome.content.text()),
-                Ok(outcome) => Ok(outcome.content.text()),
+                Ok(outcome) => Ok(outcome.content),
                 Err(error) => Err(error.to_string()),
             }
         })

@@ -7,7 +7,7 @@ pub mod config;
 mod habits;
 mod hints;
 mod llm;
-mod media;
+pub(crate) mod media;
 mod notices;
 mod path;
 pub mod pool;

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use loom::{AgentError, Completion, Llm, LlmError, LlmSettings, Message, Request, Timeout, Tool, ToolCall};
+use loom::agent::ToolContext;
+use loom::{
+    AgentError, Completion, Content, Llm, LlmError, LlmSettings, Message, Request, Timeout, Tool, ToolCall,
+};
 use loom::{ToolSpec, UnifiedLlm};
 use loom_testkit::{RecordedRequest, Reply, Server};
 use loom_wire::answer::Expected;
@@ -282,9 +285,9 @@ impl Tool for FixedTool {
     fn spec(&self) -> &ToolSpec {
         &self.spec
     }
-    fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<String, String>> {
+    fn call<'a>(&'a self, call: &'a ToolCall, _: &'a ToolContext) -> BoxFuture<'a, Result<Content, String>> {
         self.calls.lock().unwrap().push(json!([call.name, call.arguments_object()]));
-        Box::pin(async { Ok(self.returns.clone()) })
+        Box::pin(async { Ok(self.returns.as_str().into()) })
     }
 }
 

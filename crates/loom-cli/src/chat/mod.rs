@@ -25,12 +25,14 @@ use crate::interrupt::Interrupt;
 use crate::run::{agent, next_event};
 use crate::screen::{DIM, Screen, harmless};
 use crate::sessions;
+use crate::tools::Toolbox;
 
 /// Runs the command and returns the exit code.
 pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
     let connection = Connection::new(args.options, &process_env)?;
     let (llm, _) = connection.open()?;
-    let agent = agent(&connection, Arc::clone(&llm))?;
+    let tools = Toolbox::new(&args.tools)?;
+    let agent = agent(&connection, Arc::clone(&llm), &tools)?;
     let mut chat = Chat {
         screen,
         runtime,
@@ -40,11 +42,14 @@ pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result
         connection,
         llm,
         agent,
+        tools,
         conversation: sessions::named(args.session)?.unwrap_or_default(),
         saved: HashSet::new(),
         failed: false,
     };
-    chat.converse()
+    let result = chat.converse();
+    chat.tools.close(runtime);
+    result
 }
 
 struct Chat<'a> {
@@ -57,6 +62,7 @@ struct Chat<'a> {
     connection: Connection,
     llm: Arc<dyn Llm>,
     agent: Agent,
+    tools: Toolbox,
     conversation: Session,
     /// Files that this chat has written and may write again.
     saved: HashSet<PathBuf>,
@@ -242,7 +248,7 @@ impl Chat<'_> {
         let mut changed = self.connection.clone();
         change(&mut changed);
         let (llm, _) = changed.open()?;
-        self.agent = agent(&changed, Arc::clone(&llm))?;
+        self.agent = agent(&changed, Arc::clone(&llm), &self.tools)?;
         (self.connection, self.llm) = (changed, llm);
         self.say("From the next question on.");
         Ok(())
