@@ -17,6 +17,7 @@ from conftest import clean_environment
 
 STREAMS = 1000
 QUESTION = " ".join(["word"] * 20)
+LONG_QUESTION = " ".join(["word"] * 1000)  #: its answer is still under way when the last stream has begun
 ANSWER = f'You said: "{QUESTION}"'
 
 #: The server has a process of its own, so that what is counted here is the client's.
@@ -96,7 +97,7 @@ def test_a_thousand_cancelled_streams_leave_nothing(endpoint):
     async def reads():
         nonlocal begun
         first = True
-        async for event in llm.stream(QUESTION):
+        async for event in llm.stream(LONG_QUESTION):
             if event["type"] == "content_delta":
                 begun += first
                 first = False
