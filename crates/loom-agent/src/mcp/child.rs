@@ -252,6 +252,15 @@ impl Transport<RoleClient> for ChildTransport {
     }
 }
 
+impl Drop for ChildTransport {
+    fn drop(&mut self) {
+        // Writing to a process that has just ended fails before its output ends: here its status is still to be had.
+        if let Some(Ok(Some(status))) = self.child.as_mut().map(|running| running.child.try_wait()) {
+            self.remarks.with(|heard| heard.end.get_or_insert(status.to_string()).len());
+        }
+    }
+}
+
 /// The process; killed with all that it started when this is dropped.
 struct Running {
     child: Child,

@@ -22,6 +22,9 @@ use super::child::{ChildTransport, Remarks};
 use super::{McpError, result};
 use crate::agent::{Tool, ToolContext, ToolSource};
 
+/// How long what a server said before it ended is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// How to reach a server.
 pub(super) enum Way {
     Command { words: Vec<String>, env: Vec<(String, String)>, folder: Option<PathBuf> },
@@ -231,7 +234,12 @@ impl Server {
                 // Within its own clock, so that what the server said is still at hand when time is up.
                 let limit = self.0.timeout.mul_f64(0.95);
                 let served = match tokio::time::timeout(limit, watcher.serve(transport)).await {
-                    Ok(served) => served.map_err(|error| why_not(&error, Some(&remarks))),
+                    Ok(Ok(service)) => Ok(service),
+                    Ok(Err(error)) => {
+                        // Its last words may still be on their way.
+                        tokio::time::sleep(LAST_WORDS).await;
+                        Err(why_not(&error, Some(&remarks)))
+                    }
                     Err(_) => {
                         let said = remarks.said();
                         Err(format!("it did not answer within {} s{said}", self.0.timeout.as_secs_f64()))
