@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-from . import _listen, _loom
+from . import _listen, _loom, _observer
 from ._llm import NativeLLM, UnifiedLLM, open_stream
 from ._pool import named_llm
 from ._toolset import Toolset
@@ -73,6 +73,8 @@ class Agent:
         ConfigurationError: the settings cannot work.
         ToolError: a tool cannot be used.
     """
+
+    _watched_by: _observer.Observer | None = None
 
     def __init__(
         self,
@@ -224,7 +226,11 @@ class Agent:
         self, message: Input, deps: Any, session: _loom.Session | None, *, deltas: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
         events = self._drive(message, deps, session, deltas)
-        return events if self.event_handler is None else _listen.told(self.event_handler, events)
+        if self.event_handler is not None:
+            events = _listen.told(self.event_handler, events)
+        # A run that a tool of a watched run begins is watched, too.
+        observer = self._watched_by or _observer.current.get()
+        return events if observer is None else observer.run(self, events)
 
     async def _drive(
         self, start: Input, deps: Any, session: _loom.Session | None, deltas: bool
@@ -246,7 +252,7 @@ class Agent:
                     yield {"type": "model_request", "turn": run.turns}
                     try:
                         if self._native is not None and not deltas:
-                            completion = await _within(run, self._native.generate(value, checked=False))
+                            completion = await _within(run, self._answer(value))
                             for event in completion.events():
                                 yield event
                         else:
@@ -320,9 +326,21 @@ class Agent:
         yield {"type": "finish", "finish_reason": value.finish_reason, "message": value}
 
     def _ask(self, request: _loom.Request) -> Any:
+        observer = _observer.current.get()
+        return self._open(request) if observer is None else observer.chat(self.llm, request, self._open)
+
+    def _open(self, request: _loom.Request) -> Any:
         if self._native is not None:
             return self._native.stream(request, batched=True)
         return _Collected(self.llm, request)
+
+    def _answer(self, request: _loom.Request) -> Any:
+        assert self._native is not None
+        generate = self._native.generate
+        observer = _observer.current.get()
+        if observer is None:
+            return generate(request, checked=False)
+        return observer.answer(self.llm, request, lambda request: generate(request, checked=False))
 
     def _model_name(self) -> str:
         return str(getattr(self.llm, "model_name", ""))
@@ -331,15 +349,16 @@ class Agent:
         """The summary of what will be left out, or why there is none."""
         try:
             if self._native is not None:
-                completion: _loom.Completion = await self._native.generate(request, checked=False)
+                completion: _loom.Completion = await self._answer(request)
                 return completion
-            events = _Collected(self.llm, request)
+            events = self._ask(request)
             try:
                 async for _ in events:
                     pass
             finally:
                 await events.aclose()
-            return events.completion()
+            summary: _loom.Completion = events.completion()
+            return summary
         except LLMError as error:
             return error.message
 

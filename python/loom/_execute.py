@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _loom
+from . import _loom, _observer
 from ._tools import ToolContext
 from .errors import ToolError
 
@@ -95,6 +95,11 @@ class Execution:
         return {"type": "tool_end", "id": call.id, "name": call.name, "content": content, "is_error": is_error}
 
     async def _carry_out(self, call: _loom.ToolCall) -> tuple[Any, bool]:
+        observer = _observer.current.get()
+        outcome = self._outcome(call)
+        return await (outcome if observer is None else observer.tool(call, outcome))
+
+    async def _outcome(self, call: _loom.ToolCall) -> tuple[Any, bool]:
         tool = self._tools.get(call.name)
         if tool is None:
             return f"Error: there is no tool called {call.name!r}", True

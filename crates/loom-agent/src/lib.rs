@@ -56,6 +56,12 @@ mod documentation {
     struct Pools;
     #[doc = include_str!("../../../docs/pools.zh.md")]
     struct PoolsInChinese;
+    #[cfg(feature = "otel")]
+    #[doc = include_str!("../../../docs/observability.md")]
+    struct Observability;
+    #[cfg(feature = "otel")]
+    #[doc = include_str!("../../../docs/observability.zh.md")]
+    struct ObservabilityInChinese;
     #[cfg(feature = "sqlite")]
     #[doc = include_str!("../../../docs/sessions.md")]
     struct Sessions;

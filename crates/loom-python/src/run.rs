@@ -120,7 +120,7 @@ impl Request {
         &self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, pyo3::types::PyDict>)> {
-        let request = self.take();
+        let request = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let dicts = request.messages.iter().map(|message| convert::to_py(py, &**message));
         let messages = PyList::new(py, dicts.collect::<PyResult<Vec<_>>>()?)?;
         let arguments = pyo3::types::PyDict::new(py);

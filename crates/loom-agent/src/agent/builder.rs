@@ -40,6 +40,8 @@ pub fn agent(name: impl Into<String>) -> AgentBuilder {
         options: RunOptions::default(),
         output: None,
         event_handler: None,
+        #[cfg(feature = "otel")]
+        otel: None,
     }
 }
 
@@ -60,6 +62,8 @@ pub struct AgentBuilder {
     /// A name and a JSON schema.
     output: Option<(String, Value)>,
     event_handler: Option<EventHandler>,
+    #[cfg(feature = "otel")]
+    otel: Option<crate::agent::otel::Otel>,
 }
 
 /// What [`AgentBuilder::llm`] takes: a provider's name or an LLM.
@@ -267,6 +271,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Tells OpenTelemetry of each run: see [`Otel`](crate::agent::otel::Otel). Needs the feature `otel`.
+    #[cfg(feature = "otel")]
+    pub fn otel(mut self, otel: crate::agent::otel::Otel) -> Self {
+        self.otel = Some(otel);
+        self
+    }
+
     /// Makes the agent. No network is used.
     ///
     /// # Errors
@@ -304,6 +315,8 @@ impl AgentBuilder {
             max_parallel_tools: self.max_parallel_tools,
             options,
             event_handler: self.event_handler,
+            #[cfg(feature = "otel")]
+            otel: self.otel,
             stats: Stats::default(),
         }))
     }

@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) max_parallel_tools: usize,
     pub(crate) options: RunOptions,
     pub(crate) event_handler: Option<EventHandler>,
+    #[cfg(feature = "otel")]
+    pub(crate) otel: Option<crate::agent::otel::Otel>,
     pub(crate) stats: Stats,
 }
 
@@ -208,9 +210,12 @@ impl Agent {
             clock: None,
             is_counted: false,
         };
-        Box::pin(stream::unfold(driver, |mut driver| async move {
+        let events: AgentStream = Box::pin(stream::unfold(driver, |mut driver| async move {
             driver.next().await.map(|event| (event, driver))
-        }))
+        }));
+        #[cfg(feature = "otel")]
+        let events = crate::agent::otel::run(self.0.otel.as_ref(), &self.0.name, events);
+        events
     }
 }
 
@@ -471,6 +476,13 @@ impl Driver {
         Ok(())
     }
 
+    fn ask(&self, request: Request) -> EventStream {
+        #[cfg(feature = "otel")]
+        return crate::agent::otel::chat(&self.agent.llm, request);
+        #[cfg(not(feature = "otel"))]
+        self.agent.llm.stream(request)
+    }
+
     /// Takes a step of the run and begins what it asks for.
     fn step(&mut self, input: Input) -> Result<(), AgentError> {
         let mut input = input;
@@ -482,11 +494,9 @@ impl Driver {
                     self.ready.push_back(AgentEvent::ModelRequest { turn: self.run.turns() });
                     let tools_in_prompt = self.agent.react_mode;
                     let request = Request { stream: self.deltas, tools_in_prompt, ..*request };
-                    Doing::Model(self.agent.llm.stream(request), Box::default())
+                    Doing::Model(self.ask(request), Box::default())
                 }
-                Step::Summarize(request) => {
-                    Doing::Summarizing(Box::pin(collect(self.agent.llm.stream(*request))))
-                }
+                Step::Summarize(request) => Doing::Summarizing(Box::pin(collect(self.ask(*request)))),
                 Step::CallTools(calls) => {
                     let held = execute::to_be_held(&self.tools, &self.run, &calls);
                     if !held.is_empty() {

@@ -8,6 +8,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use loom_wire::{Content, Message, Role, ToolCall};
 
+#[cfg(feature = "otel")]
+use crate::agent::otel;
 use crate::agent::run::Run;
 use crate::agent::tool::{Tool, Tools};
 use crate::agent::tool_options::{Deps, ToolContext, ToolOptions};
@@ -78,7 +80,11 @@ impl Execution {
                 ToolContext { call_id: call.id.clone(), tool: call.name.clone(), ..self.context.clone() };
             let started = call.clone();
             self.running.push(Box::pin(async move {
-                let outcome = carry_out(&call, tool, context).await;
+                let carried_out = carry_out(&call, tool, context);
+                #[cfg(feature = "otel")]
+                let carried_out =
+                    otel::tool(&call, carried_out, |outcome| (&outcome.content, outcome.is_error));
+                let outcome = carried_out.await;
                 (call, outcome)
             }));
             return Some(Happened::Started(started));

@@ -7,6 +7,8 @@ mod driver;
 pub(crate) mod error;
 mod event;
 mod execute;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod run;
 mod schema;
 mod stats;

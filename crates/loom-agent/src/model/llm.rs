@@ -55,11 +55,27 @@ pub trait Llm: Send + Sync {
         self.stream(request)
     }
 
+    /// Who serves it, and where. Default: not known.
+    fn served_by(&self) -> Option<ServedBy> {
+        None
+    }
+
     /// How long a call that starts now is expected to wait before it is sent, since there is a limit on calls at once
     /// or per minute. Default: not at all.
     fn expected_wait(&self) -> Duration {
         Duration::ZERO
     }
+}
+
+/// Who serves a model, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedBy {
+    /// The provider's name; that of OpenTelemetry's GenAI conventions where they have one.
+    pub provider: String,
+    /// The host's name.
+    pub host: String,
+    /// The port, the scheme's own included.
+    pub port: Option<u16>,
 }
 
 impl<L: Llm + ?Sized> Llm for Arc<L> {
@@ -71,6 +87,9 @@ impl<L: Llm + ?Sized> Llm for Arc<L> {
     }
     fn stream_once(&self, request: Request) -> EventStream {
         (**self).stream_once(request)
+    }
+    fn served_by(&self) -> Option<ServedBy> {
+        (**self).served_by()
     }
     fn expected_wait(&self) -> Duration {
         (**self).expected_wait()

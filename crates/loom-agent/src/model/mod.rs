@@ -19,6 +19,6 @@ mod unified;
 
 pub use adapter::Adapter;
 pub(crate) use llm::unfinished;
-pub use llm::{EventStream, Llm, collect, generate};
+pub use llm::{EventStream, Llm, ServedBy, collect, generate};
 pub use settings::LlmSettings;
 pub use unified::UnifiedLlm;

@@ -40,6 +40,9 @@ pub struct Provider {
     pub profile: Profile,
     /// The provider's own page.
     pub docs: String,
+    /// Its name in the GenAI conventions of OpenTelemetry, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otel: Option<String>,
 }
 
 impl Provider {

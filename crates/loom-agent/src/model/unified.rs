@@ -13,7 +13,7 @@ use crate::model::adapter;
 use crate::model::adapter::Adapter;
 use crate::model::call::Call;
 use crate::model::hints::{Asked, explained};
-use crate::model::llm::{EventStream, Llm, generate};
+use crate::model::llm::{EventStream, Llm, ServedBy, generate};
 use crate::model::notices;
 use crate::model::profile;
 use crate::model::provider::Provider;
@@ -215,6 +215,15 @@ impl Llm for UnifiedLlm {
 
     fn stream_once(&self, request: Request) -> EventStream {
         notices::events(Call::new(Arc::clone(&self.0), request).once())
+    }
+
+    fn served_by(&self) -> Option<ServedBy> {
+        let (provider, base_url) = (&self.0.provider, self.0.endpoint.base_url());
+        Some(ServedBy {
+            provider: provider.otel.as_ref().unwrap_or(&provider.name).clone(),
+            host: base_url.host().to_owned(),
+            port: base_url.port(),
+        })
     }
 
     fn expected_wait(&self) -> Duration {
