@@ -47,6 +47,8 @@ lenient_struct! {
         pub delta: Option<Delta<'a>> = "delta",
         /// The whole message.
         pub message: Option<Box<Delta<'a>>> = "message",
+        /// The text of the older completions format, which counts where there is no message (Together sends it beside one).
+        pub text: Said<'a> = "text",
         /// Why the choice ended.
         pub finish_reason: Reason<'a> = "finish_reason",
         /// An error of this choice (OpenRouter).
@@ -153,6 +155,7 @@ impl Choice<'_> {
     pub fn says_nothing(&self) -> bool {
         self.delta.is_none()
             && self.message.is_none()
+            && self.text.text.filled().is_none()
             && self.finish_reason == Reason::Absent
             && self.error.is_none()
             && self.usage.value.is_none()

@@ -37,6 +37,13 @@ macro_rules! lenient_struct {
                     fn visit_unit<E>(self) -> Result<Self::Value, E> {
                         Ok(Self::Value::default())
                     }
+                    /// PHP writes an empty object as `[]`.
+                    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                        match items.next_element::<serde::de::IgnoredAny>()? {
+                            None => Ok(Self::Value::default()),
+                            Some(_) => Err(serde::de::Error::invalid_type(serde::de::Unexpected::Seq, &self)),
+                        }
+                    }
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                         let mut value = Self::Value::default();
                         while let Some(key) = map.next_key::<$crate::lenient::Text<'de>>()? {

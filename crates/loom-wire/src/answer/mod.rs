@@ -263,7 +263,7 @@ impl AnswerDecoder {
                 }
             };
             let data = data.trim_ascii();
-            if data.starts_with(b"[DONE]") {
+            if is_done(data) {
                 self.payloads += 1;
                 self.done = true;
                 break;
@@ -368,6 +368,12 @@ impl AnswerDecoder {
         });
         self.close(finish, out)
     }
+}
+
+/// Whether an event says that the stream is over: some proxies write it in lower case or as a JSON text.
+fn is_done(data: &[u8]) -> bool {
+    let word = data.strip_prefix(b"\"").unwrap_or(data);
+    word.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"[DONE]"))
 }
 
 /// Reads one payload.

@@ -153,11 +153,15 @@ impl Calls {
         };
         let call = self.calls.get(at)?;
         if id.filled().is_some() {
-            // Another id is another call; an id that comes late belongs to the call that has none.
-            let names_another = function.name.filled().is_some() && !call.name.is_empty();
-            return (call.id.is_empty() && !names_another).then_some(at);
+            // Another id is another call; an id that comes late belongs to the call that has none. Without a name, under
+            // the same index and where arguments are still to come, it is one more id of the same call (vLLM has sent a
+            // new one with each piece).
+            let names_one = function.name.filled().is_some();
+            let goes_on = index.is_some() && !names_one && !call.is_complete();
+            return (goes_on || call.id.is_empty() && !(names_one && !call.name.is_empty())).then_some(at);
         }
-        let starts_anew = function.name.filled().is_some_and(|name| {
+        // A name may come behind its arguments, where they came without one.
+        let starts_anew = function.name.filled().filter(|_| !call.name.is_empty()).is_some_and(|name| {
             // A second entry of one delta with a name is a second call; so is a name after complete arguments,
             // and, without an index, another name.
             (index.is_none() && at >= before && touched.is_some())

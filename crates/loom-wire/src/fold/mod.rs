@@ -239,7 +239,11 @@ impl Fold {
                 let calls = Delta { tool_calls: message.tool_calls, ..Delta::default() };
                 self.absorb_delta(calls, true, ledger, out);
             }
-            (None, _) => {}
+            (None, Some(_)) => {}
+            (None, None) => {
+                let delta = Delta { content: choice.text, ..Delta::default() };
+                self.absorb_delta(delta, false, ledger, out);
+            }
         }
         match choice.finish_reason {
             Reason::Absent => {}
