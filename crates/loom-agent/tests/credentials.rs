@@ -160,9 +160,23 @@ async fn a_command_yields_the_key_until_it_is_refused() {
 #[tokio::test]
 async fn a_command_that_hangs_ends_with_the_call() {
     let server = Server::start(|_: &RecordedRequest| fine()).await.unwrap();
-    let hanging = at(&server).api_key(Key::command("sleep 600")).timeout_secs(0.3);
+    let folder = std::env::temp_dir().join(format!("loom-hanging-{}", std::process::id()));
+    let command = format!("sleep 600 & echo $! > {}; wait", folder.display());
+    let hanging = at(&server).api_key(Key::command(command)).timeout_secs(0.5);
     let error = ask(&hanging.build().unwrap()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Timeout);
+    let started = std::fs::read_to_string(&folder).unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    let started = std::path::Path::new("/proc").join(started.trim()).join("stat");
+    for _ in 0..100 {
+        // Gone, or dead and not yet collected.
+        let is_left = std::fs::read_to_string(&started).is_ok_and(|stat| !stat.contains(") Z "));
+        if !is_left {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("what the command had started is left behind");
 }
 
 #[tokio::test]

@@ -13,17 +13,45 @@ const SOURCE: &str = "the command that shall yield the API key";
 pub(super) async fn run(command: &str) -> Result<Token, LlmError> {
     let mut shell = if cfg!(windows) { Command::new("cmd") } else { Command::new("sh") };
     shell.arg(if cfg!(windows) { "/C" } else { "-c" }).arg(command).kill_on_drop(true);
-    let output = shell
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .await
-        .map_err(|error| failed(format!("cannot be started: {error}")))?;
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    #[cfg(unix)]
+    shell.process_group(0);
+    let child = shell.spawn().map_err(|error| failed(format!("cannot be started: {error}")))?;
+    #[cfg(unix)]
+    let group = Group::of(&child);
+    let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
+    #[cfg(unix)]
+    group.leave();
     if !output.status.success() {
         return Err(failed(format!("failed ({})", output.status)));
     }
     Token::parse(&String::from_utf8_lossy(&output.stdout))
         .ok_or_else(|| failed("printed nothing, or JSON without a token"))
+}
+
+/// What the shell started. Killing the shell would leave it behind, so all of it is killed when this is dropped.
+#[cfg(unix)]
+struct Group(Option<rustix::process::Pid>);
+
+#[cfg(unix)]
+impl Group {
+    fn of(child: &tokio::process::Child) -> Self {
+        Self(child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)))
+    }
+
+    /// The command has ended by itself; what it left running on purpose (an agent that keeps keys) stays.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 fn failed(why: impl std::fmt::Display) -> LlmError {
