@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 
+    from ._output import OutputType
     from ._tools import Tool
 
     Input = str | _loom.Run | _loom.Message | Mapping[str, Any] | Iterable[str | _loom.Message | Mapping[str, Any]]
@@ -63,6 +64,9 @@ class Agent:
             is sent; the default in a session) or ``"summarize"`` (and a summary that the model writes stands for them).
         context_window: how many tokens the model's context holds, so that this is done before the server refuses.
             Default: what a refusal says.
+        output_type: what the answer is: a pydantic model, dataclass, TypedDict, enum, ``Literal``, ``list[…]`` or
+            another type, or a JSON schema as a dict. The answer's ``parsed`` is a value of it.
+        output_retries: how often the model is told what does not fit in its answer and asked again.
         event_handler: called with each event of a run, as ``Agent.stream`` yields them. An async one runs beside the
             run, which waits for it at its end, 5 s at most; a sync one is called at once and should be quick. Its
             failures are logged and do not harm the run.
@@ -99,6 +103,8 @@ class Agent:
         tool_choice: Any = None,
         context_policy: str | None = None,
         context_window: int | None = None,
+        output_type: Any = None,
+        output_retries: int = 2,
         event_handler: Callable[[dict[str, Any]], Any] | None = None,
         **llm_options: Any,
     ) -> None:
@@ -110,6 +116,7 @@ class Agent:
             ("context_window", context_window, 1),
             ("max_invalid_calls", max_invalid_calls, 0),
             ("max_repeats", max_repeats, 0),
+            ("output_retries", output_retries, 0),
         ):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
                 raise ConfigurationError(f"{limit} is a whole number from {least}, not {number!r}")
@@ -120,7 +127,7 @@ class Agent:
         self.event_handler = event_handler
         self.max_parallel_tools = max_parallel_tools
         self._toolset = Toolset(tools, in_prompt=bool(react_mode))
-        limits = {
+        self._limits = {
             "max_turns": max_recursion_depth,
             "max_tool_calls": max_tool_calls,
             "max_total_tokens": max_total_tokens,
@@ -130,7 +137,9 @@ class Agent:
             "max_invalid_calls": max_invalid_calls,
             "max_repeats": max_repeats,
         }
-        self._options = _loom.Options(limits, tool_choice, None, context_policy, context_window)
+        self._tool_choice, self._context = tool_choice, (context_policy, context_window)
+        self._output_retries = output_retries
+        self._asked = self._ask_for(output_type)
         self._stats = _loom.Stats()
         # The fast path asks the Rust core itself; an LLM with a stream of its own is asked through that.
         built_in = isinstance(self.llm, NativeLLM) and type(self.llm).stream is NativeLLM.stream
@@ -147,20 +156,33 @@ class Agent:
         ``seconds``."""
         return self._stats.to_dict()
 
-    async def run(self, message: Input, *, deps: Any = None, session: _loom.Session | None = None) -> _loom.Message:
+    def _ask_for(self, output_type: Any) -> tuple[_loom.Options, OutputType | None]:
+        if output_type is None:
+            return _loom.Options(self._limits, self._tool_choice, None, *self._context), None
+        from ._output import OutputType
+
+        output = OutputType(output_type)
+        asked = (output.name, output.schema, self._output_retries)
+        return _loom.Options(self._limits, self._tool_choice, asked, *self._context), output
+
+    async def run(
+        self, message: Input, *, output_type: Any = None, deps: Any = None, session: _loom.Session | None = None
+    ) -> _loom.Message:
         """Runs to the answer.
 
         Args:
             message: what the user says: a text, or a list of texts and parts
                 (``["What is this?", loom.Image("cat.png")]``); or a whole conversation as a list of messages. It is
                 not changed. Or a ``Run`` that was paused or has failed, to go on with it within this agent's limits.
+            output_type: what the answer is, instead of the agent's own ``output_type``.
             deps: anything that the run's tools shall have: ``ToolContext.deps``.
 
             session: starts from what was said there, and adds what is said now, in one piece when the run ends; of a
                 run that fails what is complete, never a call without its results.
 
         Returns:
-            The answer, with ``content``, ``usage`` (of the whole run), ``finish_reason`` and ``reasoning``.
+            The answer, with ``content``, ``parsed`` (the value of its type), ``usage`` (of the whole run),
+            ``finish_reason`` and ``reasoning``.
 
         Raises:
             LLMError: a model call failed; ``partial`` holds what had arrived.
@@ -168,30 +190,37 @@ class Agent:
             RecursionError: no answer after ``max_recursion_depth`` turns.
             LimitError: another limit was reached.
             ToolError: an MCP server cannot be used, or a call failed of a tool with ``raise_errors``.
+            OutputError: the answer did not become what was asked for; ``text`` and ``problems`` say how.
 
             Each of them holds the run as it stood (``error.run``, ``error.transcript``).
         """
         answer: _loom.Message | None = None
-        async for event in self._events(message, deps, session, deltas=self.event_handler is not None):
+        async for event in self._events(message, output_type, deps, session, deltas=self.event_handler is not None):
             if event["type"] == "finish":
                 answer = event["message"]
         assert answer is not None  # the machine ends with an answer or raises
         return answer
 
-    def run_sync(self, message: Input, *, deps: Any = None, session: _loom.Session | None = None) -> _loom.Message:
+    def run_sync(
+        self, message: Input, *, output_type: Any = None, deps: Any = None, session: _loom.Session | None = None
+    ) -> _loom.Message:
         """``run`` for scripts and notebooks: waits for the answer, also where an event loop is running already."""
         import asyncio
 
         if asyncio._get_running_loop() is None:
-            return asyncio.run(self.run(message, deps=deps, session=session))
+            return asyncio.run(self.run(message, output_type=output_type, deps=deps, session=session))
         # The running loop cannot be waited for from inside itself, so the run gets a loop and a thread of its own.
-        return _run_in_thread(self.run(message, deps=deps, session=session), asyncio.current_task())
+        again = self.run(message, output_type=output_type, deps=deps, session=session)
+        return _run_in_thread(again, asyncio.current_task())
 
-    def stream(self, message: Input, *, deps: Any = None, session: _loom.Session | None = None) -> _RunEvents:
+    def stream(
+        self, message: Input, *, output_type: Any = None, deps: Any = None, session: _loom.Session | None = None
+    ) -> _RunEvents:
         """Runs and reports what happens, as an async iterator of dicts.
 
         Types, in order: ``run_start``; for each turn ``model_request``, then ``retry`` where a try failed,
-        ``reasoning_delta`` and ``content_delta`` (``content``), ``tool_calls``, ``usage``, ``adaptation`` (``ledger``:
+        ``reasoning_delta`` and ``content_delta`` (``content``), with an output type ``partial`` (``value``: the JSON so
+        far, which only grows and is not checked yet), ``tool_calls``, ``usage``, ``adaptation`` (``ledger``:
         what was bridged), and per tool ``tool_start`` (``id``, ``name``, ``arguments``) and ``tool_end`` (``id``,
         ``name``, ``content``, ``is_error``; without a start for a call that was not executed); last, once, ``finish``
         (``finish_reason``, ``message``), or ``approval_required`` (``tool_calls``) and its error.
@@ -201,7 +230,7 @@ class Agent:
 
         Leaving the loop early ends the run and closes its connection.
         """
-        return _RunEvents(self._events(message, deps, session, deltas=True))
+        return _RunEvents(self._events(message, output_type, deps, session, deltas=True))
 
     def as_tool(self, *, name: str, description: str, **options: Any) -> Tool:
         """The agent as a tool that another one may call: with a message, to which it answers by a run of its own. That
@@ -223,9 +252,9 @@ class Agent:
         return tool
 
     def _events(
-        self, message: Input, deps: Any, session: _loom.Session | None, *, deltas: bool
+        self, message: Input, output_type: Any, deps: Any, session: _loom.Session | None, *, deltas: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
-        events = self._drive(message, deps, session, deltas)
+        events = self._drive(message, output_type, deps, session, deltas)
         if self.event_handler is not None:
             events = _listen.told(self.event_handler, events)
         # A run that a tool of a watched run begins is watched, too.
@@ -233,18 +262,19 @@ class Agent:
         return events if observer is None else observer.run(self, events)
 
     async def _drive(
-        self, start: Input, deps: Any, session: _loom.Session | None, deltas: bool
+        self, start: Input, output_type: Any, deps: Any, session: _loom.Session | None, deltas: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
         from . import _execute
 
-        run = start if isinstance(start, _loom.Run) else _loom.Run(start, self.system_prompt, self._options)
+        options, output = self._asked if output_type is None else self._ask_for(output_type)
+        run = start if isinstance(start, _loom.Run) else _loom.Run(start, self.system_prompt, options)
         yield {"type": "run_start", "agent": self.name}
         if session is not None and run.turns == 0:
             await run.open_session(session, self.system_prompt is not None, self._model_name())
         outcome = ""  # a run that is left before its end is not counted
         try:
             tools = await self._toolset.now()
-            kind, value = run.start(tools.specs, self._options)
+            kind, value = run.start(tools.specs, options)
             while kind != "done":
                 for report in run.reports():
                     yield report
@@ -256,7 +286,7 @@ class Agent:
                             for event in completion.events():
                                 yield event
                         else:
-                            events = self._ask(value)
+                            events, partial = self._ask(value), run.partial()
                             try:
                                 # What has arrived comes as one list: waiting for each event would cost more than the
                                 # event.
@@ -264,6 +294,10 @@ class Agent:
                                     for event in batch:
                                         if event["type"] != "finish":
                                             yield event
+                                        if partial is not None and event["type"] == "content_delta":
+                                            grown = partial.push(event["content"])
+                                            if grown is not None:
+                                                yield {"type": "partial", "value": grown}
                             finally:
                                 await events.aclose()
                             completion = events.completion()
@@ -300,9 +334,11 @@ class Agent:
                     raise ApprovalRequiredError(f"the run waits for approval of {names}")
             if session is not None:
                 await run.keep(session, self._model_name())
-            outcome = "answered"
             for report in run.reports():
                 yield report
+            if output is not None:
+                value = output.typed(value)
+            outcome = "answered"
         except LoomError as error:
             outcome = outcome or "failed"
             if session is not None and not isinstance(error, SessionError):

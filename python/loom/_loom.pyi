@@ -158,6 +158,7 @@ class Message:
     @property
     def parsed(self) -> Any:
         """The value of an answer that had to fit a schema, else None."""
+    def _with_parsed(self, typed: Any) -> Message: ...
     def to_dict(self) -> dict[str, Any]:
         """The message in OpenAI's form, with usage and the like where they are known."""
     @classmethod
@@ -389,6 +390,12 @@ class Request:
     def arguments(self) -> tuple[list[dict[str, Any]], dict[str, Any]]: ...
 
 @final
+class Partial:
+    """JSON that is still being written."""
+
+    def push(self, text: str) -> Any:
+        """Adds text, and returns the value so far, if it has grown."""
+
 class Run:
     """A run: the conversation so far, and where it stands. It can be stored and resumed elsewhere."""
 
@@ -400,6 +407,9 @@ class Run:
         Raises:
             ExecutionError: it is none, or one of a later version of Loom.
         """
+
+    def partial(self) -> Partial | None:
+        """What is there of the answer's value while it is written; ``None`` if any text is an answer."""
 
     def to_json(self) -> str:
         """The run as JSON, to be stored. It holds the conversation, and no keys."""

@@ -98,6 +98,24 @@ def cases(language: str) -> Any:
 # ---- The endpoint
 
 
+def filled(schema: Any, root: Any = None) -> Any:
+    """A value that fits a schema."""
+    if not schema:
+        return {"answer": "echo"}
+    root = root or schema
+    if "$ref" in schema:
+        return filled(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "anyOf" in schema:
+        return filled(schema["anyOf"][0], root)
+    if schema.get("type") == "object":
+        return {name: filled(field, root) for name, field in schema.get("properties", {}).items()}
+    if schema.get("type") == "array":
+        return [filled(schema["items"], root)]
+    return {"integer": 2, "number": 2.5, "boolean": True, "null": None}.get(schema.get("type"), "Paris")
+
+
 class AnyService(EchoChat):
     """A chat on any path that calls the tools whose name, or a word of it, the user mentions."""
 
@@ -110,7 +128,8 @@ class AnyService(EchoChat):
         last = body["messages"][-1]
         stream = body.get("stream") is True
         if body.get("response_format"):
-            return whole({"content": json.dumps({"answer": "echo"})}) if not stream else self.answer("{}", stream, body)
+            said = json.dumps(filled((body["response_format"].get("json_schema") or {}).get("schema")))
+            return whole({"content": said}) if not stream else self.answer(said, stream, body)
         if last["role"] != "user":
             results = [plain_text(message["content"]) for message in body["messages"] if message["role"] == "tool"]
             return self.answer("tools: " + ", ".join(results), stream, body)

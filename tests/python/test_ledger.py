@@ -248,7 +248,7 @@ def test_what_is_no_json_is_an_error_with_the_text():
     prose = body(message={"content": "Sure!"})
     with scripted(prose) as server, pytest.raises(loom.BadResponseError, match="JSON") as caught:
         run(llm_of(server).generate("Hi", response_format=JSON))
-    assert caught.value.partial.content == "Sure!" and caught.value.attempts == 1
+    assert caught.value.partial.content == "Sure!" and caught.value.attempts == 2
 
 
 # ---- A wait that is cancelled

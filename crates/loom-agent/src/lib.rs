@@ -74,6 +74,10 @@ mod documentation {
     #[cfg(feature = "mcp")]
     #[doc = include_str!("../../../docs/tools.zh.md")]
     struct ToolsInChinese;
+    #[doc = include_str!("../../../docs/typed-answers.md")]
+    struct TypedAnswers;
+    #[doc = include_str!("../../../docs/typed-answers.zh.md")]
+    struct TypedAnswersInChinese;
     #[doc = include_str!("../../../docs/testing.md")]
     struct Testing;
     #[doc = include_str!("../../../docs/testing.zh.md")]

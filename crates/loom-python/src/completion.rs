@@ -128,7 +128,7 @@ impl Completion {
 
     /// The completion as an assistant message.
     fn to_message(&self) -> Message {
-        Message(std::sync::Arc::new(self.0.clone().into()))
+        Message::of(std::sync::Arc::new(self.0.clone().into()))
     }
 
     /// The events whose sum this is, but for the finish.

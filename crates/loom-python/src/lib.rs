@@ -116,6 +116,7 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::Tools>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<run::Options>()?;
+    module.add_class::<run::Partial>()?;
     module.add_class::<run::Stats>()?;
     module.add_class::<mcp::McpServer>()?;
     module.add_class::<emulator::EmulatedServer>()?;

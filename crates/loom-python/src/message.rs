@@ -13,7 +13,13 @@ use crate::convert;
 
 /// One message. Immutable.
 #[pyclass(frozen, subclass, module = "loom")]
-pub(crate) struct Message(pub(crate) Arc<loom::Message>);
+pub(crate) struct Message(pub(crate) Arc<loom::Message>, Option<Py<PyAny>>);
+
+impl Message {
+    pub(crate) fn of(message: Arc<loom::Message>) -> Self {
+        Self(message, None)
+    }
+}
 
 #[pymethods]
 impl Message {
@@ -46,7 +52,7 @@ impl Message {
                 })
                 .collect::<PyResult<_>>()?;
         }
-        Ok(Self(Arc::new(message)))
+        Ok(Self::of(Arc::new(message)))
     }
 
     #[getter]
@@ -122,7 +128,15 @@ impl Message {
     /// The value of an answer that had to fit a schema, else `None`.
     #[getter]
     fn parsed<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.0.parsed.as_ref().map(|value| convert::to_py(py, value)).transpose()
+        match &self.1 {
+            Some(typed) => Ok(Some(typed.bind(py).clone())),
+            None => self.0.parsed.as_ref().map(|value| convert::to_py(py, value)).transpose(),
+        }
+    }
+
+    /// The same, with the value of its answer as a type has it.
+    fn _with_parsed(&self, typed: Py<PyAny>) -> Self {
+        Self(Arc::clone(&self.0), Some(typed))
     }
 
     /// The message as a dict in OpenAI's form, with usage and the like where they are known.
@@ -133,7 +147,7 @@ impl Message {
     /// The message of such a dict.
     #[classmethod]
     fn from_dict(_class: &Bound<'_, PyType>, data: &Bound<'_, PyDict>) -> PyResult<Self> {
-        convert::from_py(data.as_any(), "message").map(|message| Self(Arc::new(message)))
+        convert::from_py(data.as_any(), "message").map(|message| Self::of(Arc::new(message)))
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {

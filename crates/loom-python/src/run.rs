@@ -8,6 +8,7 @@ use loom::agent::{
     ContextPolicy, Input, Offer, Outcome, Output, Run as RustRun, RunLimits, RunOptions, Stats as RustStats,
     Step, ToolResult, Unkept, Used,
 };
+use loom::schema::PartialJson;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyType};
 
@@ -137,6 +138,18 @@ impl Request {
     }
 }
 
+/// JSON that is still being written.
+#[pyclass(module = "loom._loom")]
+pub(crate) struct Partial(PartialJson);
+
+#[pymethods]
+impl Partial {
+    /// Adds text, and returns the value so far, if it has grown.
+    fn push<'py>(&mut self, py: Python<'py>, text: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.0.push(text).map(|value| convert::to_py(py, &value)).transpose()
+    }
+}
+
 type Stepped<'py> = (&'static str, Bound<'py, PyAny>);
 
 /// A run: the conversation so far, and where it stands. It can be stored between any two steps and resumed elsewhere.
@@ -202,13 +215,13 @@ impl Run {
     /// The whole conversation so far.
     #[getter]
     fn messages(&self) -> Vec<Message> {
-        self.run.messages().iter().cloned().map(Message).collect()
+        self.run.messages().iter().cloned().map(Message::of).collect()
     }
 
     /// What the run has added to the conversation.
     #[getter]
     fn new_messages(&self) -> Vec<Message> {
-        self.run.new_messages().iter().cloned().map(Message).collect()
+        self.run.new_messages().iter().cloned().map(Message::of).collect()
     }
 
     /// What it has used of its limits.
@@ -220,6 +233,11 @@ impl Run {
     #[getter]
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_py(py, &self.run.ledger())
+    }
+
+    /// What is there of the answer's value while it is written; `None` if any text is an answer.
+    fn partial(&self) -> Option<Partial> {
+        self.run.output().map(|output| Partial(output.partial()))
     }
 
     /// The calls that wait for approval.
@@ -406,7 +424,7 @@ impl Run {
             }
             Step::CallTools(open) => ("tools", calls(open)?),
             Step::Pause(held) => ("pause", calls(held)?),
-            Step::Done(message) => ("done", Bound::new(py, Message(Arc::new(*message)))?.into_any()),
+            Step::Done(message) => ("done", Bound::new(py, Message::of(Arc::new(*message)))?.into_any()),
         })
     }
 }

@@ -102,7 +102,7 @@ impl Session {
 
     #[getter]
     fn messages(&self, py: Python<'_>) -> PyResult<Vec<Message>> {
-        Ok(blocking(py, || self.0.messages())?.into_iter().map(Message).collect())
+        Ok(blocking(py, || self.0.messages())?.into_iter().map(Message::of).collect())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {

@@ -1,5 +1,5 @@
 //! The check of an answer that was asked to be JSON (`response_format`): the text is JSON, or JSON with a wrapping that
-//! can be taken off in one way only, or an error. A schema's own rules are not looked at here.
+//! can be taken off in one way only, or an error. A schema's own rules are looked at where there is a validator: in `loom-agent`.
 
 use serde_json::Value;
 
@@ -9,6 +9,9 @@ use crate::event::{Completion, FinishReason};
 /// The most text that is searched for JSON amid prose, and the most places where it is looked for: bounds on the work.
 const MAX_SEARCHED: usize = 1 << 20;
 const MAX_TRIES: usize = 1000;
+
+/// The parameter that such an error is about: the endpoint has passed over it.
+pub const PARAM: &str = "response_format";
 
 /// Whether a `response_format` asks for JSON.
 pub fn is_asked_for(response_format: &Value) -> bool {
@@ -31,7 +34,12 @@ pub fn check(answer: &Completion) -> Result<Option<String>, LlmError> {
         Some(FinishReason::ContentFilter) => Some("the content filter cut it off"),
         _ => None,
     };
-    let failed = |why: &str| LlmError::bad_response(format!("JSON was asked for, but {why}"));
+    let failed = |why: &str| {
+        let mut error = LlmError::bad_response(format!("JSON was asked for, but {why}"));
+        // What was cut, or is blank, does not show it.
+        error.param = (cut.is_none() && !text.is_empty()).then(|| PARAM.to_owned());
+        error
+    };
     match (cut, text.is_empty()) {
         (Some(why), _) => Err(failed(&format!("{why}: {}", excerpt(text)))
             .with_hint("give the answer more room: raise max_tokens, or ask for less")),

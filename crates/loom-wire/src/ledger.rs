@@ -78,6 +78,8 @@ rules! {
     ContentPart = "content_part" in "answer.content",
     /// JSON was asked for, and was taken out of the fence or the prose around it.
     JsonExtracted = "json_extracted" in "answer.content",
+    /// A value in the JSON that was asked for missed its schema with one reading: taken as that.
+    JsonRead = "json_read" in "answer.content",
     /// The token limit was reached before the model said anything.
     NothingSaid = "nothing_said" in "answer.content",
     /// A line of the stream that is neither a field nor a comment was skipped.

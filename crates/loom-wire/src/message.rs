@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::LlmError;
 use crate::event::{Completion, FinishReason, Usage};
 use crate::ledger::LedgerEntry;
 use crate::tool::ToolCall;
@@ -190,6 +191,21 @@ impl From<&str> for Message {
 impl From<String> for Message {
     fn from(text: String) -> Self {
         Self::user(text)
+    }
+}
+
+impl Message {
+    /// The value of an answer that had to fit a schema, as a type.
+    ///
+    /// # Errors
+    /// `config` if there is none, or if the type takes something else than the schema.
+    pub fn parsed_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, LlmError> {
+        let value = self.parsed.as_ref().ok_or_else(|| {
+            LlmError::config("this message holds no parsed value")
+                .with_hint("build the agent with output_type or output_schema")
+        })?;
+        T::deserialize(value)
+            .map_err(|error| LlmError::config(format!("the parsed value is not of this type: {error}")))
     }
 }
 

@@ -29,9 +29,28 @@ pub struct Profile {
     /// Whether `parallel_tool_calls` is taken. Default yes; some versions of Gemini refuse it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel_tool_calls: Option<bool>,
-    /// Which forms of `response_format` are taken. Default all; DeepSeek has no schemas, LM Studio has nothing else.
+    /// The rung of the ladder on which a JSON answer is asked for. Default the first; DeepSeek has no schemas, LM Studio has
+    /// nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_format: Option<FormatSupport>,
+    /// The server's own way to hold an answer to a schema, used where `json_schema` is not taken. Default none is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grammar: Option<Grammar>,
+    /// Whether a format may stand beside tools. Default yes; TGI refuses both together, and with vLLM the grammar leaves no
+    /// room for a call. While tools are offered, the format then waits, or is told in the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format_with_tools: Option<bool>,
+    /// Whether the format is told in the prompt as well: the endpoint has passed over it. Default no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format_in_prompt: Option<bool>,
+    /// Whether schemas of answers are sent `strict`, in the form that this wants: closed objects, every property required.
+    /// Default no; OpenAI holds answers to a schema for certain only so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_schema: Option<bool>,
+    /// Whether schemas are sent without `$ref` and `$defs`; what refers to itself keeps them. Default no; some versions of
+    /// Gemini refuse them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inline_refs: Option<bool>,
     /// Whether JSON answers need the word JSON in the prompt (Qwen, DeepSeek, OpenAI's `json_object`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json_word: Option<bool>,
@@ -131,18 +150,36 @@ words! {
 }
 
 words! {
-    /// Which forms of `response_format` are taken.
+    /// How a JSON answer is asked for: the ladder, from the top.
     FormatSupport {
-        /// All.
+        /// By `response_format` in all its forms.
         Any,
-        /// `json_schema`, not `json_object` (LM Studio).
+        /// By `json_schema`, not `json_object` (LM Studio).
         JsonSchema,
-        /// `json_object`; a schema goes into the prompt.
+        /// By the server's own field: [`Profile::grammar`].
+        Grammar,
+        /// As the arguments of a tool that must be called.
+        Tool,
+        /// By `json_object`; a schema goes into the prompt.
         JsonObject,
-        /// TGI's own: `{"type": "json_object", "value": SCHEMA}`.
-        Value,
-        /// None: it goes into the prompt.
+        /// In the prompt.
         Prompt,
+    }
+}
+
+words! {
+    /// A server's own way to hold an answer to a schema.
+    Grammar {
+        /// vLLM's field: `structured_outputs: {"json": SCHEMA}`.
+        StructuredOutputs,
+        /// The same in older versions: `guided_json: SCHEMA`.
+        GuidedJson,
+        /// llama.cpp's field: `json_schema: SCHEMA`.
+        JsonSchema,
+        /// llama-cpp-python, Together, Fireworks: `response_format: {"type": "json_object", "schema": SCHEMA}`.
+        Schema,
+        /// TGI: `response_format: {"type": "json_object", "value": SCHEMA}`.
+        Value,
     }
 }
 
@@ -198,7 +235,8 @@ impl Profile {
         take! {
             max_tokens_field stream_usage streaming tools tool_choice parallel_tool_calls response_format json_word system
             developer alternate_roles assistant_after_tool call_content tool_call_ids reasoning_echo thought_signatures
-            prefill_field tools_without_reasoning tool_media tool_prompt
+            prefill_field tools_without_reasoning tool_media tool_prompt grammar format_with_tools format_in_prompt
+            strict_schema inline_refs
         }
     }
 
@@ -216,7 +254,8 @@ impl Profile {
         differing! {
             max_tokens_field stream_usage streaming tools tool_choice parallel_tool_calls response_format json_word system
             developer alternate_roles assistant_after_tool call_content tool_call_ids reasoning_echo thought_signatures
-            prefill_field tools_without_reasoning tool_media tool_prompt
+            prefill_field tools_without_reasoning tool_media tool_prompt grammar format_with_tools format_in_prompt
+            strict_schema inline_refs
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use loom_wire::{Limits, LlmError, ToolChoice};
+use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::agent::context::ContextPolicy;
@@ -11,6 +12,7 @@ use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
 use crate::agent::execute::DEFAULT_MAX_PARALLEL_TOOLS;
 use crate::agent::run::{Offer, Output, RunLimits, RunOptions};
+use crate::agent::schema::schema_of_value;
 use crate::agent::stats::Stats;
 use crate::agent::tool::{Tool, ToolSource, Tools};
 use crate::endpoint::Timeout;
@@ -251,6 +253,26 @@ impl AgentBuilder {
     pub fn output_schema(mut self, name: impl Into<String>, schema: Value) -> Self {
         self.output = Some((name.into(), schema));
         self
+    }
+
+    /// The type of the answer, read with [`parsed_as`](loom_wire::Message::parsed_as). See
+    /// [`output_schema`](Self::output_schema).
+    ///
+    /// ```
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// struct Place {
+    ///     city: String,
+    ///     country: String,
+    /// }
+    ///
+    /// # async fn doc() -> Result<(), loom::AgentError> {
+    /// let agent = loom::agent("assistant").base_url("http://localhost:8000/v1").output_type::<Place>().build()?;
+    /// let place: Place = agent.run("Where is the Eiffel Tower?").await?.parsed_as()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn output_type<T: JsonSchema>(self) -> Self {
+        self.output_schema(T::schema_name(), schema_of_value::<T>())
     }
 
     /// Called with each event of each run, before the run goes on. With one, [`Agent::run`] asks for a stream, so that

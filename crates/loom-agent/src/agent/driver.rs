@@ -18,6 +18,7 @@ use crate::agent::stats::{Outcome, Stats};
 use crate::agent::tool::{ToolSource, Tools};
 use crate::agent::tool_options::Deps;
 use crate::model::{EventStream, Llm, collect, unfinished};
+use crate::schema::PartialJson;
 use crate::session::{Session, SessionError};
 
 /// An agent. Cheap to clone; runs share nothing, so any number can go on at once.
@@ -261,7 +262,7 @@ struct Driver {
 
 enum Doing {
     Starting,
-    Model(EventStream, Box<Completion>),
+    Model(EventStream, Box<Completion>, Option<Box<PartialJson>>),
     Tools(Execution, Vec<ToolResult>),
     Summarizing(Pin<Box<dyn Future<Output = Result<Completion, LlmError>> + Send>>),
     /// The answer, before it is kept.
@@ -390,7 +391,7 @@ impl Driver {
                 self.open_session().await?;
                 Input::Start
             }
-            Doing::Model(events, completion) => {
+            Doing::Model(events, completion, partial) => {
                 let Some(event) = events.next().await else {
                     return Err(self.run.failed(unfinished(std::mem::take(completion))));
                 };
@@ -413,7 +414,12 @@ impl Driver {
                 match report {
                     None => Input::Completion(std::mem::take(completion)),
                     Some(report) => {
+                        let value = match (&report, partial) {
+                            (AgentEvent::ContentDelta { content }, Some(partial)) => partial.push(content),
+                            _ => None,
+                        };
                         self.ready.push_back(report);
+                        self.ready.extend(value.map(|value| AgentEvent::Partial { value }));
                         return Ok(());
                     }
                 }
@@ -494,7 +500,9 @@ impl Driver {
                     self.ready.push_back(AgentEvent::ModelRequest { turn: self.run.turns() });
                     let tools_in_prompt = self.agent.react_mode;
                     let request = Request { stream: self.deltas, tools_in_prompt, ..*request };
-                    Doing::Model(self.ask(request), Box::default())
+                    let partial =
+                        self.run.output().filter(|_| self.deltas).map(|output| Box::new(output.partial()));
+                    Doing::Model(self.ask(request), Box::default(), partial)
                 }
                 Step::Summarize(request) => Doing::Summarizing(Box::pin(collect(self.ask(*request)))),
                 Step::CallTools(calls) => {

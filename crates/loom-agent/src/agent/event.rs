@@ -25,6 +25,12 @@ pub enum AgentEvent {
         /// The text.
         content: String,
     },
+    /// More of the value that was asked for, as it has come so far: it only grows. It is not checked yet; a later turn may
+    /// begin anew.
+    Partial {
+        /// The value so far.
+        value: serde_json::Value,
+    },
     /// More of the thinking.
     ReasoningDelta {
         /// The text.

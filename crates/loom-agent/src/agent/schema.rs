@@ -6,17 +6,25 @@ use serde_json::{Map, Value};
 /// The JSON schema of an argument type, as servers take it: without references, names of Rust's types and widths of
 /// numbers. What may be left out need not be null.
 pub fn schema_of<A: JsonSchema>() -> Value {
+    let mut schema = schema_of_value::<A>();
+    if let Some(fields) = schema.as_object_mut() {
+        fields.entry("type").or_insert("object".into());
+        fields.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    }
+    schema
+}
+
+/// The JSON schema of any type, as servers take it.
+pub(crate) fn schema_of_value<T: JsonSchema>() -> Value {
     let mut schema = schemars::generate::SchemaSettings::draft2020_12()
         .with(|settings| settings.inline_subschemas = true)
         .into_generator()
-        .into_root_schema_for::<A>()
+        .into_root_schema_for::<T>()
         .to_value();
     simplify(&mut schema);
     if let Some(fields) = schema.as_object_mut() {
         // Gemini refuses it.
         fields.remove("$schema");
-        fields.entry("type").or_insert("object".into());
-        fields.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     }
     schema
 }

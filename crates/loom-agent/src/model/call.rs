@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retry_succeeded};
 use crate::model::adapter::{self, Translation};
+use crate::model::format_check::FormatCheck;
 use crate::model::habits::Habit;
 use crate::model::hints::{Asked, explained};
 use crate::model::media;
@@ -67,6 +68,8 @@ struct Reading {
     has_token: bool,
     /// What answers to such requests are like, as far as earlier ones have shown.
     habit: Habit,
+    /// The JSON that was asked for.
+    format: Option<FormatCheck>,
 }
 
 /// What was changed before an answer came, for the ledger.
@@ -96,6 +99,14 @@ impl Changes {
         }
         error
     }
+}
+
+/// A request as it is sent, and how its answer is read.
+struct Spelling {
+    body: Bytes,
+    stream: bool,
+    answer_is_call: bool,
+    format: Option<FormatCheck>,
 }
 
 impl Drop for Call {
@@ -233,14 +244,16 @@ impl Call {
             attempts += 1;
             // What a failed attempt brought stays until it is repeated: if it is not, it is delivered.
             self.decoded.clear();
-            let Encoded { body, stream, notes, conversation } =
+            let format = FormatCheck::of(&self.request, llm.strict, origin, &model)?;
+            let Encoded { body, stream, answer_is_call, notes, conversation } =
                 adaptation.encode(&self.request, &llm.written)?;
             let body = Bytes::from(body);
             if let Some(conversation) = conversation {
                 llm.written.keep(conversation, &body);
             }
             changes.request(notes);
-            let mut error = match self.attempt(&base, &model, body.clone(), stream, changes, attempts).await {
+            let asked = Spelling { body: body.clone(), stream, answer_is_call, format };
+            let mut error = match self.attempt(&base, &model, asked, changes, attempts).await {
                 Ok(mut reading) => {
                     reading.retries = tries.history;
                     retry_succeeded(origin);
@@ -264,7 +277,10 @@ impl Call {
                 changes.way.pop();
                 return Err(path_error(original, &base, &error));
             }
-            if adaptation.cure(&mut error, &self.request, &body) {
+            let passed_over = error.kind == ErrorKind::BadResponse
+                && error.param.as_deref() == Some(json_answer::PARAM)
+                && adaptation.tell_format(&self.request, &body);
+            if passed_over || adaptation.cure(&mut error, &self.request, &body) {
                 // Not the refusal itself: servers quote the prompt.
                 tracing::info!(target: "loom", "sending a corrected request");
                 continue;
@@ -318,11 +334,11 @@ impl Call {
         &mut self,
         base: &BaseUrl,
         model: &str,
-        body: Bytes,
-        stream: bool,
+        asked: Spelling,
         changes: &Changes,
         attempts: u32,
     ) -> Result<Box<Reading>, LlmError> {
+        let Spelling { body, stream, answer_is_call, format } = asked;
         let (path, body) = match &self.llm.adapter {
             None => ("chat/completions", body),
             Some(adapter) => (adapter.path(), adapter::translated(&**adapter, &body)?),
@@ -338,6 +354,7 @@ impl Call {
             dialect: None,
             begins_thinking: habit.begins_thinking(),
             verbatim: !self.llm.reading.parse_text,
+            answer_is_call,
         };
         let mut decoder = AnswerDecoder::new(self.llm.reading.limits, stream, answer.request_id.clone())
             .expecting(expected);
@@ -347,9 +364,7 @@ impl Call {
         if self.llm.strict {
             decoder.be_strict();
         }
-        if !self.request.unchecked
-            && self.request.response_format.as_ref().is_some_and(json_answer::is_asked_for)
-        {
+        if format.as_ref().is_some_and(FormatCheck::is_checked) {
             decoder.expect_json();
         }
         let mut reading = Box::new(Reading {
@@ -363,6 +378,7 @@ impl Call {
             pass,
             has_token: false,
             habit,
+            format,
         });
         // Until something is there to deliver, a failure can still be repeated.
         while self.decoded.is_empty() && !reading.decoder.is_done() {
@@ -459,6 +475,17 @@ impl Reading {
             }
             Ok(None) => self.end_translation(out).and_then(|()| self.decoder.end(End::Clean, out)),
             Err(error) => self.decoder.end(End::Broken(error), out),
+        };
+        let result = match (&self.format, result) {
+            (Some(format), Ok(())) if self.decoder.is_done() => format.check(&mut self.decoder, out),
+            (Some(format), Err(error)) => {
+                if error.kind == ErrorKind::BadResponse && error.param.as_deref() == Some(json_answer::PARAM)
+                {
+                    format.passed_over();
+                }
+                Err(error)
+            }
+            (_, result) => result,
         };
         result.map_err(|error| {
             let mut error = api_error::without_echo(error, &self.sent);

@@ -61,7 +61,9 @@ impl Answer {
         if request.thinks {
             self.reasoning = words(&format!("The user says \"{user}\". I answer."));
         }
-        let called = called_tools(request, user);
+        let must_call = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
+        let no_room = spec.format_over_tools && !must_call && !matches!(request.format, Format::Text);
+        let called = if no_room { Vec::new() } else { called_tools(request, user) };
         if !called.is_empty() {
             let named = matches!(request.tool_choice, ToolChoice::Named(_));
             self.finish_reason = if named { "tool_calls_named" } else { "tool_calls" };

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::spec::ServerSpec;
+
 /// A chat request.
 #[derive(Debug)]
 pub(super) struct ChatRequest {
@@ -56,7 +58,7 @@ const SCHEMAS: &[&str] = &["/json_schema/schema", "/schema", "/value/schema", "/
 
 impl ChatRequest {
     /// Reads a body; what is not understood is as if it were not there.
-    pub(super) fn read(body: &Map<String, Value>, parallel_calls: bool) -> Self {
+    pub(super) fn read(body: &Map<String, Value>, spec: &ServerSpec) -> Self {
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
         let list = |name: &str| body.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
         let flag = |name: &str| body.get(name).and_then(Value::as_bool);
@@ -69,8 +71,11 @@ impl ChatRequest {
             messages: list("messages"),
             tool_choice: tool_choice(body.get("tool_choice"), &tools),
             tools,
-            parallel_tool_calls: flag("parallel_tool_calls").unwrap_or(parallel_calls),
-            format: format(body.get("response_format")),
+            parallel_tool_calls: flag("parallel_tool_calls").unwrap_or(spec.parallel_calls),
+            format: match spec.grammars.iter().find_map(|place| at(body, place)) {
+                Some(schema) => Format::JsonSchema(schema.clone()),
+                None => format(body.get("response_format")),
+            },
             stop: stop(body.get("stop")),
             max_tokens: count("max_completion_tokens").or(count("max_tokens")),
             n: count("n").unwrap_or(1).clamp(1, MAX_CHOICES),
@@ -126,13 +131,16 @@ fn stop(stop: Option<&Value>) -> Vec<String> {
     }
 }
 
+/// What stands at a JSON pointer.
+fn at<'a>(body: &'a Map<String, Value>, pointer: &str) -> Option<&'a Value> {
+    let mut parts = pointer.split('/').skip(1);
+    let first = parts.next().and_then(|name| body.get(name));
+    parts.try_fold(first?, |value, name| value.get(name))
+}
+
 /// In all the ways in which thinking is switched on, and by the names that models which think have.
 fn thinks(body: &Map<String, Value>) -> bool {
-    let at = |pointer: &str| {
-        let mut parts = pointer.split('/').skip(1);
-        let first = parts.next().and_then(|name| body.get(name));
-        parts.try_fold(first?, |value, name| value.get(name))
-    };
+    let at = |pointer: &str| at(body, pointer);
     let switched = ["/enable_thinking", "/chat_template_kwargs/enable_thinking"]
         .iter()
         .find_map(|pointer| at(pointer)?.as_bool());

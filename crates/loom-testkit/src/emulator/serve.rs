@@ -79,7 +79,7 @@ impl Emulator {
         }
         let mut fields = body.as_object().cloned().unwrap_or_default();
         self.forget_ignored(&mut fields);
-        let chat = ChatRequest::read(&fields, spec.parallel_calls);
+        let chat = ChatRequest::read(&fields, spec);
         let number = self.answers.fetch_add(1, Ordering::Relaxed);
         let turn = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let said = match turn.map(|turn| turn.0) {

@@ -67,6 +67,10 @@ pub struct ServerSpec {
     pub ignores: &'static [&'static str],
     /// A prompt that is too long is cut instead of refused.
     pub truncates: bool,
+    /// Where the body may hold a schema for the answer, beside `response_format`: JSON pointers.
+    pub grammars: &'static [&'static str],
+    /// A format is a grammar for the whole answer: with one, no tool is called unless it must be.
+    pub format_over_tools: bool,
     /// Whether several tools may be called at once unless the request says so.
     pub parallel_calls: bool,
     /// The finish reasons that are not OpenAI's: `("tool_calls", "stop")`. Ours are `stop`, `stop_sequence`, `length`,

@@ -123,6 +123,7 @@ pub const LLAMACPP: ServerSpec = ServerSpec {
             ),
         ),
     ],
+    grammars: &["/json_schema"],
     // A named choice is silently taken as "auto".
     ignores: &["tool_choice={}"],
     parallel_calls: false,

@@ -65,7 +65,7 @@ pub use sglang::SGLANG;
 pub use textgen::TEXTGEN;
 pub use tgi::TGI;
 pub use transformers::TRANSFORMERS;
-pub use vllm::{VLLM, VLLM_NO_TOOLS};
+pub use vllm::{VLLM, VLLM_NO_TOOLS, VLLM_OLD};
 pub use xinference::XINFERENCE;
 pub use zhipu::ZHIPU;
 
@@ -89,6 +89,7 @@ servers! {
     openai OPENAI,
     vllm VLLM,
     vllm_no_tools VLLM_NO_TOOLS,
+    vllm_old VLLM_OLD,
     sglang SGLANG,
     ollama OLLAMA,
     llamacpp LLAMACPP,

@@ -25,6 +25,7 @@ pub const OLLAMA: ServerSpec = ServerSpec {
     },
     not_found: refuse(404, "").body("404 page not found"),
     wrong_method: Some(refuse(405, "").body("405 method not allowed")),
+    format_over_tools: true,
     rules: &[
         (When::BadJson, bad("unexpected EOF")),
         (

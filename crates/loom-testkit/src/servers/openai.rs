@@ -62,6 +62,8 @@ pub const OPENAI: ServerSpec = ServerSpec {
     ],
     ignores: &[],
     truncates: false,
+    grammars: &[],
+    format_over_tools: false,
     parallel_calls: true,
     finish: &[],
     id: "chatcmpl-{n}",

@@ -51,6 +51,7 @@ pub const SGLANG: ServerSpec = ServerSpec {
     error: r#"{"object":"error","message":$message,"type":$type,"param":$param,"code":$status}"#,
     not_found: refuse(404, "").body(r#"{"detail":"Not Found"}"#),
     wrong_method: Some(refuse(405, "").body(r#"{"detail":"Method Not Allowed"}"#)),
+    format_over_tools: true,
     rules: &[
         (
             When::BadJson,

@@ -153,6 +153,8 @@ pub const VLLM: ServerSpec = ServerSpec {
     wrong_method: Some(refuse(405, "").body(r#"{"detail":"Method Not Allowed"}"#)),
     strict: false,
     rules: rules!(),
+    grammars: &["/structured_outputs/json"],
+    format_over_tools: true,
     finish: &[("tool_calls_named", "stop")],
     id: "chatcmpl-{hex16}",
     call_id: "chatcmpl-tool-{hex16}",
@@ -241,5 +243,30 @@ pub const VLLM_NO_TOOLS: ServerSpec = ServerSpec {
             bad("\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set")
         )
     ),
+    ..VLLM
+};
+
+/// vLLM of 2024, before `json_schema`: it has a field of its own, and refuses fields that it does not know.
+pub const VLLM_OLD: ServerSpec = ServerSpec {
+    name: "vllm-old",
+    title: "vLLM 0.5, tool parser hermes",
+    sources: &["vllm v0.5 entrypoints/openai/protocol.py: ResponseFormat, guided_json, extra=\"forbid\""],
+    rules: rules!(
+        (
+            When::NoneOf("/response_format/type", &["text", "json_object"]),
+            bad(
+                "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), 'msg': \"Input should be 'text' or \
+                 'json_object'\", 'input': '{value}', 'ctx': {'expected': \"'text' or 'json_object'\"}}]"
+            )
+        ),
+        (
+            When::Has("/structured_outputs"),
+            bad(
+                "[{'type': 'extra_forbidden', 'loc': ('body', 'structured_outputs'), 'msg': 'Extra inputs are not permitted', \
+                 'input': {}}]"
+            )
+        )
+    ),
+    grammars: &["/guided_json"],
     ..VLLM
 };

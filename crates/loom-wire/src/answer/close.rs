@@ -47,11 +47,12 @@ impl AnswerDecoder {
             self.ledger.note(Rule::NothingSaid, why);
         }
         let from = out.len();
-        self.fold.close(self.request_id.clone(), &mut self.ledger, out);
+        self.fold.close(&self.sum.content, self.request_id.clone(), &mut self.ledger, out);
         if let (Some(finish), Some(Event::Finish(last))) = (finish, out.last_mut()) {
             last.finish_reason.get_or_insert(finish);
         }
-        let calls = out.iter().skip(from).any(|event| matches!(event, Event::ToolCalls { .. }));
+        let says = |event: &Event| matches!(event, Event::ToolCalls { .. } | Event::ContentDelta { .. });
+        let calls = out.iter().skip(from).any(says);
         let filtered = matches!(out.last(), Some(Event::Finish(last)) if last.finish_reason == Some(FinishReason::ContentFilter));
         if !said_something && !calls && (filtered || refusal.is_some()) {
             let usage_only: Vec<Event> =

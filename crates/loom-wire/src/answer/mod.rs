@@ -8,7 +8,7 @@ mod read;
 
 use crate::chunk;
 use crate::error::{ErrorKind, LlmError};
-use crate::event::{Completion, Event, FinishReason};
+use crate::event::{Completion, Event, Finish, FinishReason};
 use crate::fold::Fold;
 use crate::json_answer;
 use crate::ledger::{self, Ledger, LedgerEntry, Rule};
@@ -160,15 +160,19 @@ impl AnswerDecoder {
         if let Some(Event::Finish(finish)) = out.last_mut().filter(|_| self.json_wanted)
             && let Some(json) = json_answer::check(&self.sum)?
         {
-            let entry = LedgerEntry::new(Rule::JsonExtracted, self.sum.content.as_str());
-            ledger::merge(&mut finish.ledger, [entry]);
-            finish.content = Some(json);
-            self.sum.absorb(&Event::Finish(finish.clone()));
+            self.read_as(json, Rule::JsonExtracted, finish);
         }
         match self.ledger().first().filter(|_| self.strict) {
             Some(entry) => Err(entry.clone().into_error()),
             None => Ok(()),
         }
+    }
+
+    /// The text of a complete answer is taken as another one; `finish` is its end.
+    pub fn read_as(&mut self, text: String, rule: Rule, finish: &mut Box<Finish>) {
+        ledger::merge(&mut finish.ledger, [LedgerEntry::new(rule, self.sum.content.as_str())]);
+        finish.content = Some(text);
+        self.sum.absorb(&Event::Finish(finish.clone()));
     }
 
     /// The error of an answer that fails: what was still held back is delivered before it.

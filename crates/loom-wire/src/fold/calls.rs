@@ -49,6 +49,11 @@ impl Calls {
         self.calls.is_empty() && self.function_call.name.is_empty()
     }
 
+    /// The arguments of the first, as far as they have come.
+    pub(super) fn first_arguments(&self) -> &str {
+        self.calls.first().map(|call| call.arguments.as_str()).unwrap_or_default()
+    }
+
     /// How many bytes they hold.
     pub(super) fn held(&self) -> usize {
         self.held

@@ -27,6 +27,10 @@ pub struct Fold {
     /// The chunk before, which the next one may repeat.
     last: Repeat,
     calls: Calls,
+    /// The arguments of the calls are the answer's text.
+    answer_is_call: bool,
+    /// How many bytes of the first call's arguments were delivered as text.
+    answered: usize,
     usage: Option<Usage>,
     finish: Option<FinishReason>,
     empty_finish: bool,
@@ -43,7 +47,8 @@ pub struct Fold {
 impl Fold {
     /// A fold for the answer to a request.
     pub fn new(expected: Expected) -> Self {
-        Self { text: TextReader::new(expected), ..Self::default() }
+        let answer_is_call = expected.answer_is_call;
+        Self { text: TextReader::new(expected), answer_is_call, ..Self::default() }
     }
 
     /// Adds a chunk or a whole answer. Events go to `out`; an error that the chunk carries is returned, and
@@ -167,11 +172,21 @@ impl Fold {
         self.calls.take(Some(why), &self.id, &mut Ledger::default())
     }
 
-    /// The closing events, after [`Fold::end_text`]: calls, usage, finish.
-    pub fn close(&mut self, request_id: Option<String>, ledger: &mut Ledger, out: &mut Vec<Event>) {
+    /// The closing events, after [`Fold::end_text`]: calls, usage, finish. `said` is the text so far.
+    pub fn close(
+        &mut self,
+        said: &str,
+        request_id: Option<String>,
+        ledger: &mut Ledger,
+        out: &mut Vec<Event>,
+    ) {
         let by_length = self.finish == Some(FinishReason::Length);
         let cut = by_length.then_some("the call was cut off by the token limit (finish_reason \"length\")");
-        let calls = self.calls.take(cut, &self.id, ledger);
+        let mut calls = self.calls.take(cut, &self.id, ledger);
+        let mut content = None;
+        if self.answer_is_call && !calls.is_empty() {
+            content = self.end_answer(&std::mem::take(&mut calls), said, out);
+        }
         match (&self.finish, calls.is_empty()) {
             (Some(FinishReason::ToolCalls), true) => {
                 ledger.note(Rule::ToolCallsMissing, "taken as stop");
@@ -201,11 +216,39 @@ impl Fold {
             id: filled(&mut self.id),
             request_id,
             refusal: filled(&mut self.refusal),
-            content: None,
+            content,
             queue_seconds: None,
             ledger: ledger.take(),
             extra,
         })));
+    }
+
+    /// What has come of the call that is the answer, as text.
+    fn say_answer(&mut self, out: &mut Vec<Event>) {
+        if !self.answer_is_call {
+            return;
+        }
+        let arguments = self.calls.first_arguments();
+        if let Some(more) = arguments.get(self.answered..).filter(|more| !more.is_empty()) {
+            self.answered = arguments.len();
+            out.push(Event::ContentDelta { content: more.to_owned() });
+        }
+    }
+
+    /// The calls as the answer's text, and the whole text where it is not what the deltas say. Calls that say the same are
+    /// one answer.
+    fn end_answer(&mut self, calls: &[ToolCall], said: &str, out: &mut Vec<Event>) -> Option<String> {
+        if self.finish != Some(FinishReason::Length) {
+            self.finish = Some(FinishReason::Stop);
+        }
+        let mut texts: Vec<&str> = calls.iter().map(|call| call.arguments.as_str()).collect();
+        texts.dedup();
+        let text = texts.join("\n");
+        if said.is_empty() {
+            out.push(Event::ContentDelta { content: text });
+            return None;
+        }
+        (text != said).then_some(text)
     }
 
     fn set_usage(&mut self, usage: &Aside<WireUsage>, ledger: &mut Ledger) {
@@ -283,6 +326,9 @@ impl Fold {
             self.calls.add_function(*function, ledger);
         }
         self.calls.add(delta.tool_calls.0, whole, ledger);
+        if !whole {
+            self.say_answer(out);
+        }
     }
 
     /// vLLM 0.11–0.15 sends the same thinking under both names; others use one of them.

@@ -96,7 +96,10 @@ pub(super) fn encode(
             map.add("tool_choice", choice)?;
         }
     }
-    if let Some(format) = features.format.as_deref().filter(|_| own("response_format")) {
+    if let Some((name, value)) = features.format.own_field.as_ref().filter(|(name, _)| own(name)) {
+        map.add(name, value)?;
+    }
+    if let Some(format) = features.format.field.as_deref().filter(|_| own("response_format")) {
         match strip::stripped("response_format", format, profile, &mut notes)? {
             Some(value) => map.add("response_format", &value)?,
             None => map.add("response_format", format)?,
@@ -119,7 +122,8 @@ pub(super) fn encode(
             map.add(key, value)?;
         }
     }
-    Ok(Encoded { body: map.end(), stream, notes, conversation })
+    let answer_is_call = features.format.answer_is_call;
+    Ok(Encoded { body: map.end(), stream, answer_is_call, notes, conversation })
 }
 
 /// A JSON object that is being written.

@@ -1,16 +1,14 @@
-//! Tools, tool choice and response format as far as the endpoint takes them.
+//! Tools and tool choice as far as the endpoint takes them; with the response format, see `format`.
 //!
 //! A feature goes down a ladder and never vanishes: what the endpoint does not take as a field is told to the model in
 //! the prompt, and noted.
 
 use std::borrow::Cow;
 
-use serde_json::{Value, json};
-
-use super::{Notes, Request, ToolChoice, prompt};
+use super::format::Format;
+use super::{Notes, Request, ToolChoice, prompt, schema};
 use crate::ledger::Rule;
-use crate::message::Message;
-use crate::profile::{FormatSupport, Profile, ToolChoiceSupport, ToolSupport};
+use crate::profile::{Profile, ToolChoiceSupport, ToolSupport};
 use crate::tool::ToolSpec;
 
 /// What is sent of them, and what is told to the model instead.
@@ -19,8 +17,8 @@ pub(super) struct Features<'a> {
     pub(super) tools: Cow<'a, [ToolSpec]>,
     /// For `tool_choice`.
     pub(super) choice: Option<Cow<'a, ToolChoice>>,
-    /// For `response_format`.
-    pub(super) format: Option<Cow<'a, Value>>,
+    /// For `response_format` and fields like it.
+    pub(super) format: Format<'a>,
     /// For the prompt.
     pub(super) instructions: Vec<String>,
     /// Tools are described in the prompt, so that calls and results are written as text.
@@ -32,12 +30,18 @@ impl<'a> Features<'a> {
         let mut features = Self {
             tools: Cow::Borrowed(&request.tools),
             choice: request.tool_choice.as_ref().map(Cow::Borrowed),
-            format: request.response_format.as_ref().filter(|format| !format.is_null()).map(Cow::Borrowed),
+            format: Format::default(),
             instructions: Vec::new(),
             prompted: false,
         };
         features.fit_tools(request, profile, notes);
-        features.fit_format(request, profile, notes);
+        features.format = Format::new(request, profile, &features, notes);
+        features.instructions.extend(features.format.told.take());
+        if let Some((tool, choice)) = features.format.tool.take() {
+            features.tools = Cow::Owned(vec![tool]);
+            features.choice = Some(Cow::Owned(choice));
+        }
+        features.fit_schemas(profile, notes);
         features
     }
 
@@ -77,6 +81,17 @@ impl<'a> Features<'a> {
         }
     }
 
+    /// The tools' schemas in the form that the endpoint takes.
+    fn fit_schemas(&mut self, profile: &Profile, notes: &mut Notes) {
+        if profile.inline_refs == Some(true) && !self.tools.is_empty() {
+            for tool in self.tools.to_mut() {
+                if let Cow::Owned(fitted) = schema::fitted(&tool.parameters, profile, notes) {
+                    tool.parameters = fitted;
+                }
+            }
+        }
+    }
+
     /// Says in other words what the endpoint does not take as `tool_choice`.
     fn fit_choice(&mut self, request: &'a Request, takes: ToolChoiceSupport, notes: &mut Notes) {
         let Some(choice) = &request.tool_choice else { return };
@@ -111,54 +126,4 @@ impl<'a> Features<'a> {
         notes.adapted(format!("tool_choice {} {now}", choice.shown()));
         self.choice = sent;
     }
-
-    fn fit_format(&mut self, request: &Request, profile: &Profile, notes: &mut Notes) {
-        let Some(format) = self.format.as_deref() else { return };
-        let schema = format.pointer("/json_schema/schema").or_else(|| format.get("schema"));
-        let is_schema = match format.get("type").and_then(Value::as_str) {
-            Some("json_schema") => true,
-            Some("json_object") => false,
-            _ => return,
-        };
-        let mut told = None;
-        let sent = match profile.response_format.unwrap_or(FormatSupport::Any) {
-            FormatSupport::JsonSchema if !is_schema => {
-                let schema = json!({"name": "object", "schema": {"type": "object"}});
-                Some(json!({"type": "json_schema", "json_schema": schema}))
-            }
-            FormatSupport::JsonObject if is_schema => {
-                told = Some(prompt::json(schema));
-                Some(json!({"type": "json_object"}))
-            }
-            FormatSupport::Value => {
-                let schema = schema.cloned().unwrap_or_else(|| json!({"type": "object"}));
-                Some(json!({"type": "json_object", "value": schema}))
-            }
-            FormatSupport::Prompt => {
-                told = Some(prompt::json(schema));
-                None
-            }
-            FormatSupport::Any | FormatSupport::JsonSchema | FormatSupport::JsonObject => {
-                if profile.json_word == Some(true)
-                    && !request.messages.iter().any(|message| says_json(message))
-                {
-                    notes.adapted("the word JSON added to the prompt");
-                    self.instructions.push(prompt::json(None));
-                }
-                return;
-            }
-        };
-        let form = if is_schema { "json_schema" } else { "json_object" };
-        let now = match &sent {
-            None => "told in the prompt".to_owned(),
-            Some(sent) => format!("sent as {}", sent.get("type").and_then(Value::as_str).unwrap_or_default()),
-        };
-        notes.adapted(format!("response_format {form} {now}"));
-        self.instructions.extend(told);
-        self.format = sent.map(Cow::Owned);
-    }
-}
-
-fn says_json(message: &Message) -> bool {
-    message.text().to_lowercase().contains("json")
 }

@@ -8,6 +8,8 @@
 //! | `body` | the fields of the body |
 //! | `features` | tools, tool choice and response format as far as the endpoint takes them |
 //! | `conversation` | the messages in the order and form that the endpoint takes |
+//! | `format` | the response format: the ladder of ways to ask for JSON |
+//! | `schema` | JSON schemas in the form that the endpoint takes |
 //! | `prompt` | what is told to the model where a field is not taken |
 //! | `written` | conversations as they were written last, for the next turn |
 //! | `strip` | fields within messages, tools and formats that are left out |
@@ -15,7 +17,9 @@
 mod body;
 mod conversation;
 mod features;
+mod format;
 mod prompt;
+mod schema;
 mod strip;
 mod written;
 
@@ -152,6 +156,8 @@ pub struct Encoded {
     pub body: Vec<u8>,
     /// Whether a stream is asked for.
     pub stream: bool,
+    /// The format was asked for as a tool: the arguments of its call are the answer.
+    pub answer_is_call: bool,
     /// What was changed about the request that the caller made.
     pub notes: Notes,
     /// The conversation as it stands in the body, to be kept for the next turn; none where that is not worthwhile.

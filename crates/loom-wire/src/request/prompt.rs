@@ -30,6 +30,9 @@ pub(super) fn json(schema: Option<&Value>) -> String {
     }
 }
 
+/// What the tool does whose arguments are the answer.
+pub(super) const ANSWER_TOOL: &str = "Gives the answer. Call this instead of writing text.";
+
 /// `tools`, and how to call them.
 pub(super) fn tools(tools: &[ToolSpec], form: Option<ToolPrompt>) -> String {
     let mut text = match form {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::message::Content;
 use crate::profile::{
-    CallContent, FormatSupport, IdForm, Streaming, SystemSupport, ToolChoiceSupport, ToolSupport,
+    CallContent, FormatSupport, Grammar, IdForm, Streaming, SystemSupport, ToolChoiceSupport, ToolSupport,
 };
 use crate::tool::ToolCall;
 
@@ -197,29 +197,108 @@ fn tools_in_the_prompt() {
     assert!(body["messages"][0]["content"].as_str().unwrap().contains("does g"));
 }
 
+fn typed(schema: &Value) -> Request {
+    let mut request = asking(vec![Message::user("Hi")]);
+    request.response_format =
+        Some(json!({"type": "json_schema", "json_schema": {"name": "w", "schema": schema}}));
+    request
+}
+
 #[test]
 fn response_format_goes_down_its_ladder() {
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
-    let mut request = asking(vec![Message::user("Hi")]);
-    request.response_format =
-        Some(json!({"type": "json_schema", "json_schema": {"name": "w", "schema": schema, "strict": true}}));
+    let mut request = typed(&schema);
     let at = |takes| Profile { response_format: Some(takes), ..Profile::default() };
     let told = |body: &Value| body["messages"][0]["content"].as_str().unwrap().contains("city");
 
-    let (body, _) = sent(&request, &at(FormatSupport::JsonObject));
-    assert!(body["response_format"] == json!({"type": "json_object"}) && told(&body));
-    let (body, _) = sent(&request, &at(FormatSupport::Prompt));
-    assert!(body.get("response_format").is_none() && told(&body));
-    let (body, _) = sent(&request, &at(FormatSupport::Value));
-    assert_eq!(body["response_format"], json!({"type": "json_object", "value": schema}));
     let (body, notes) = sent(&request, &at(FormatSupport::JsonSchema));
     assert!(body["response_format"]["json_schema"]["name"] == "w" && notes.is_empty());
+    for (grammar, field, value) in [
+        (Grammar::StructuredOutputs, "structured_outputs", json!({"json": schema})),
+        (Grammar::GuidedJson, "guided_json", schema.clone()),
+        (Grammar::JsonSchema, "json_schema", schema.clone()),
+        (Grammar::Schema, "response_format", json!({"type": "json_object", "schema": schema})),
+        (Grammar::Value, "response_format", json!({"type": "json_object", "value": schema})),
+    ] {
+        let profile = Profile { grammar: Some(grammar), ..at(FormatSupport::Grammar) };
+        let (body, notes) = sent(&request, &profile);
+        assert_eq!((&body[field], notes.len(), told(&body)), (&value, 1, false), "{grammar:?}");
+        assert!(field == "response_format" || body.get("response_format").is_none());
+    }
+    let (body, notes) = sent(&request, &at(FormatSupport::Tool));
+    assert_eq!(body["tools"][0]["function"]["parameters"], schema);
+    assert_eq!(body["tool_choice"]["function"]["name"], "w");
+    assert!(body.get("response_format").is_none() && notes.len() == 1 && !told(&body));
+    assert!(encode(&request, "m", &at(FormatSupport::Tool)).unwrap().answer_is_call);
+    // A grammar that is not known is no rung.
+    assert_eq!(sent(&request, &at(FormatSupport::Grammar)).0, body);
+    let words = Profile { tool_choice: Some(ToolChoiceSupport::Required), ..at(FormatSupport::Tool) };
+    assert_eq!(sent(&request, &words).0["tool_choice"], "required");
+    let (body, _) = sent(&request, &at(FormatSupport::JsonObject));
+    assert!(body["response_format"] == json!({"type": "json_object"}) && told(&body));
+    // Where no tool can be forced, or tools are on offer, that rung gives way.
+    for profile in [
+        Profile { tool_choice: Some(ToolChoiceSupport::Auto), ..at(FormatSupport::Tool) },
+        Profile { tools: Some(ToolSupport::Prompt), ..at(FormatSupport::Tool) },
+    ] {
+        assert_eq!(sent(&request, &profile).0, body);
+    }
+    let (body, _) = sent(&request, &at(FormatSupport::Prompt));
+    assert!(body.get("response_format").is_none() && told(&body));
+    // An endpoint that has passed over it is told twice.
+    let (body, notes) = sent(&request, &Profile { format_in_prompt: Some(true), ..Profile::default() });
+    assert!(
+        body["response_format"]["type"] == "json_schema" && told(&body) && notes[0].contains("passed over")
+    );
 
     request.response_format = Some(json!({"type": "json_object"}));
     let (body, _) = sent(&request, &at(FormatSupport::JsonSchema));
     assert_eq!(body["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
+    assert_eq!(sent(&request, &at(FormatSupport::Tool)).0["response_format"], json!({"type": "json_object"}));
     let word = Profile { json_word: Some(true), ..Profile::default() };
     assert_eq!(sent(&request, &word).0["messages"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_format_that_tools_leave_no_room_for_waits_or_is_told() {
+    let mut request = typed(&json!({"type": "object", "properties": {"city": {"type": "string"}}}));
+    request.tools = with_tools().tools;
+    let apart = Profile { format_with_tools: Some(false), ..Profile::default() };
+    let in_prompt = Profile { tools: Some(ToolSupport::Prompt), ..Profile::default() };
+
+    assert!(sent(&request, &Profile::default()).0.get("response_format").is_some());
+    for profile in [&apart, &in_prompt] {
+        let (body, _) = sent(&request, profile);
+        assert!(body.get("response_format").is_none());
+        assert!(body["messages"][0]["content"].as_str().unwrap().contains("city"));
+        let unchecked = Request { unchecked: true, ..request.clone() };
+        let encoded = encode(&unchecked, "m", profile).unwrap();
+        assert!(encoded.notes.0.iter().any(|note| note.rule == Rule::FormatAfterTools));
+        assert!(!String::from_utf8(encoded.body).unwrap().contains("city"));
+    }
+    request.tools.clear();
+    assert!(sent(&request, &apart).0.get("response_format").is_some());
+}
+
+#[test]
+fn schemas_are_sent_in_the_form_that_is_taken() {
+    let point = json!({"type": "object", "properties": {"x": {"type": "number"}}});
+    let request = typed(&json!({
+        "type": "object",
+        "properties": {"at": {"$ref": "#/$defs/Point"}},
+        "$defs": {"Point": point},
+    }));
+    let strict = Profile { strict_schema: Some(true), ..Profile::default() };
+    let (body, notes) = sent(&request, &strict);
+    let format = &body["response_format"]["json_schema"];
+    assert!(format["strict"] == true && format["schema"]["required"] == json!(["at"]), "{format}");
+    assert_eq!(notes.len(), 1);
+    let inline = Profile { inline_refs: Some(true), ..Profile::default() };
+    let (body, _) = sent(&request, &inline);
+    assert_eq!(
+        body["response_format"]["json_schema"]["schema"],
+        json!({"type": "object", "properties": {"at": point}})
+    );
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct Expected {
     pub begins_thinking: bool,
     /// Text is left as it is: nothing is looked for.
     pub verbatim: bool,
+    /// The answer was asked for as the arguments of a tool: they are its text.
+    pub answer_is_call: bool,
 }
 
 /// Text in, events out.

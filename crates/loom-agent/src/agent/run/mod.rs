@@ -277,6 +277,11 @@ impl Run {
         &self.options.limits
     }
 
+    /// What its answer must be.
+    pub fn output(&self) -> Option<&Output> {
+        self.options.output.as_ref()
+    }
+
     /// Whether it has ended with an answer.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)

@@ -6,7 +6,7 @@ use loom_wire::{Completion, LlmError, json_answer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::schema::{Problem, Validator};
+use crate::schema::{PartialJson, Problem, Validator};
 
 /// What the answer must be.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,6 +63,11 @@ impl Output {
     /// For the request.
     pub fn response_format(&self) -> Value {
         json!({"type": "json_schema", "json_schema": {"name": self.name, "schema": self.schema}})
+    }
+
+    /// What is there of an answer that is still being written.
+    pub fn partial(&self) -> PartialJson {
+        PartialJson::new(self.is_wrapped)
     }
 
     /// What the answer must fit.

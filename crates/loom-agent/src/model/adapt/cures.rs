@@ -2,11 +2,11 @@
 //!
 //! A row names who refuses so and how that is known. All of its conditions must hold. The engine tries the rows from top
 //! to bottom and takes the first whose change makes another request of it; so a row need not ask whether the thing
-//! complained of was sent at all.
+//! complained of was sent at all. A cure that goes down a ladder is repeated until the request is another one.
 
 use loom_wire::Profile;
 use loom_wire::profile::{
-    CallContent, FormatSupport, IdForm, Streaming, SystemSupport, ToolChoiceSupport, ToolSupport,
+    CallContent, FormatSupport, Grammar, IdForm, Streaming, SystemSupport, ToolChoiceSupport, ToolSupport,
 };
 
 use super::refusal::{Complaint, Refusal};
@@ -121,7 +121,6 @@ const ROWS: &[Row] = &[
         },
         ..ROW
     },
-    Row { at: &["tool_choice"], cure: |profile| profile.tool_choice = Some(ToolChoiceSupport::Auto), ..ROW },
     // Gemini: "Unknown name \"parallel_tool_calls\"".
     Row { at: &["parallel_tool_calls"], cure: |profile| profile.parallel_tool_calls = Some(false), ..ROW },
     // ---- Answers
@@ -183,17 +182,46 @@ const ROWS: &[Row] = &[
     },
     // TGI: its `response_format` has a `value`.
     Row {
-        words: &[&["response_format", "missing field `value`"], &["missing field `value`"]],
-        cure: |profile| profile.response_format = Some(FormatSupport::Value),
+        words: &[&["missing field `value`"]],
+        cure: |profile| {
+            (profile.response_format, profile.grammar) = (Some(FormatSupport::Grammar), Some(Grammar::Value));
+        },
         ..ROW
     },
+    // vLLM since 0.12, where it refuses what it does not know: the newer name of the same.
+    Row { at: &["guided_json"], cure: |profile| profile.grammar = Some(Grammar::StructuredOutputs), ..ROW },
+    Row { at: &["structured_outputs"], cure: |profile| profile.grammar = Some(Grammar::GuidedJson), ..ROW },
+    // A field of the server's own that it does not know after all.
+    Row { at: &["guided_json", "structured_outputs", "json_schema$"], cure: format_down, ..ROW },
     // Not beside tools. TGI: "Grammar and tools are mutually exclusive"; llama.cpp: "Cannot use custom grammar constraints with
-    // tools."; Gemini: "Function calling with a response mime type: 'application/json' is unsupported".
+    // tools."; Gemini: "Function calling with a response mime type: 'application/json' is unsupported"; Groq: "json mode
+    // cannot be combined with tool/function calling".
     Row {
-        words: &[&["grammar", "tools"], &["response mime type", "unsupported"]],
-        cure: |profile| profile.response_format = Some(FormatSupport::Prompt),
+        words: &[
+            &["grammar", "tools"],
+            &["response mime type", "unsupported"],
+            &["json mode", "combined", "tool"],
+            &["response_format", "combined", "tool"],
+            &["response format", "combined", "tool"],
+            &["response_format", "cannot be used", "tools"],
+        ],
+        cure: |profile| profile.format_with_tools = Some(false),
         ..ROW
     },
+    // Gemini, Moonshot and others: "Unknown name \"$defs\"", "references are not supported". What refers to itself cannot
+    // be sent otherwise: it goes down the ladder.
+    Row {
+        words: &[&["$ref"], &["$defs"], &["references", "not support"]],
+        cure: |profile| profile.inline_refs = Some(true),
+        ..ROW
+    },
+    // OpenAI: "Invalid schema for response_format 'x': In context=('properties', 'a'), 'minLength' is not permitted."
+    Row {
+        words: &[&["invalid schema for response_format"], &["invalid schema", "json_schema"]],
+        cure: |profile| profile.strict_schema = Some(false),
+        ..ROW
+    },
+    Row { words: &[&["$ref"], &["$defs"]], at: &["response_format"], cure: format_down, ..ROW },
     // LM Studio: "'response_format.type' must be 'json_schema' or 'text'".
     Row {
         at: &["response_format"],
@@ -454,11 +482,17 @@ pub(super) fn fitting(refusal: &Refusal) -> (Vec<&'static Row>, bool) {
     (rows, certain.is_some())
 }
 
-/// The next form of `response_format` down the ladder.
+/// The next rung of the ladder of formats.
 fn format_down(profile: &mut Profile) {
     profile.response_format = Some(match profile.response_format {
-        None | Some(FormatSupport::Any) => FormatSupport::JsonObject,
-        Some(_) => FormatSupport::Prompt,
+        None | Some(FormatSupport::Any | FormatSupport::JsonSchema) if profile.grammar.is_some() => {
+            FormatSupport::Grammar
+        }
+        None | Some(FormatSupport::Any | FormatSupport::JsonSchema | FormatSupport::Grammar) => {
+            FormatSupport::Tool
+        }
+        Some(FormatSupport::Tool) => FormatSupport::JsonObject,
+        Some(FormatSupport::JsonObject | FormatSupport::Prompt) => FormatSupport::Prompt,
     });
 }
 

@@ -27,6 +27,8 @@ use refusal::{Complaint, Refusal};
 
 /// The most cures of one call: an endpoint that wants more cannot be satisfied.
 const MAX_CURES: usize = 6;
+/// The most rungs of a ladder.
+const MOST_RUNGS: usize = 6;
 /// The most places (origin, model) that are remembered.
 const MAX_PLACES: usize = 4096;
 
@@ -166,6 +168,29 @@ impl Adaptation {
         false
     }
 
+    /// Whether the format can be told in the prompt as well, since the endpoint has passed over it; if so, `encode` yields
+    /// that request.
+    pub(crate) fn tell_format(&mut self, request: &Request, sent: &[u8]) -> bool {
+        let is_new = self.leave != Leave::None && self.cures < MAX_CURES;
+        if !is_new || self.learnt.format_in_prompt == Some(true) {
+            return false;
+        }
+        let told = Profile { format_in_prompt: Some(true), ..self.learnt.clone() };
+        let changes = self
+            .encode_by(request, &told, &self.passing, &Written::default())
+            .is_ok_and(|encoded| encoded.body != sent);
+        if changes {
+            self.cures += 1;
+            self.learnt = told;
+        }
+        changes
+    }
+
+    /// Keeps in mind that the endpoint passes over the format.
+    pub(crate) fn remember_format(origin: &str, model: &str) {
+        remember(origin, model, &Profile { format_in_prompt: Some(true), ..Profile::default() });
+    }
+
     /// The first cure, from the top of the table, that makes another request of it.
     fn first_that_changes(
         &self,
@@ -180,12 +205,19 @@ impl Adaptation {
             .filter(|row| {
                 row.takes.is_none_or(|name| self.leave == Leave::Parameters || !is_set(request, name))
             })
-            .map(|row| {
-                // The ladder goes down from where the call stands, whoever said so.
+            .flat_map(|row| {
+                // The ladder goes down from where the call stands, whoever said so; a rung that this request does not
+                // show is passed.
                 let mut reached = self.known.clone();
                 reached.overlay(&self.learnt);
-                (row.cure)(&mut reached);
-                (reached.beyond(&self.known), self.passing.clone())
+                std::iter::successors(Some(reached), |profile| {
+                    let mut next = profile.clone();
+                    (row.cure)(&mut next);
+                    (next != *profile).then_some(next)
+                })
+                .skip(1)
+                .take(MOST_RUNGS)
+                .map(|reached| (reached.beyond(&self.known), self.passing.clone()))
             });
         let fields = cures::unknown_field(refusal).into_iter().map(|path| self.leaving_out(vec![path], true));
         // A refusal may name several; all of them go at once.

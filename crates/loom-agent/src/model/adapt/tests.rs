@@ -135,26 +135,23 @@ fn wordings_and_what_they_teach() {
                 "Invalid value: 'json_schema'. Supported values are: 'text' and 'json_object'.",
                 "response_format.type",
             ),
-            json!({"response_format": "json_object"}),
+            json!({"response_format": "tool"}),
         ),
         (
             of("This model does not support response format `json_schema`. See supported models"),
-            json!({"response_format": "json_object"}),
+            json!({"response_format": "tool"}),
         ),
-        (of("response_format is not supported"), json!({"response_format": "json_object"})),
+        (of("response_format is not supported"), json!({"response_format": "tool"})),
         (
             of("'response_format.type' : value is not one of the allowed values ['text','json_object']"),
-            json!({"response_format": "json_object"}),
+            json!({"response_format": "tool"}),
         ),
-        (
-            of("json mode cannot be combined with tool/function calling"),
-            json!({"response_format": "json_object"}),
-        ),
-        (of("Tool error: Grammar and tools are mutually exclusive"), json!({"response_format": "prompt"})),
-        (of("Cannot use custom grammar constraints with tools."), json!({"response_format": "prompt"})),
+        (of("json mode cannot be combined with tool/function calling"), json!({"format_with_tools": false})),
+        (of("Tool error: Grammar and tools are mutually exclusive"), json!({"format_with_tools": false})),
+        (of("Cannot use custom grammar constraints with tools."), json!({"format_with_tools": false})),
         (
             of("Function calling with a response mime type: 'application/json' is unsupported"),
-            json!({"response_format": "prompt"}),
+            json!({"format_with_tools": false}),
         ),
         // Roles.
         (

@@ -1,0 +1,295 @@
+//! JSON answers over real sockets: each rung of the ladder on a server that needs it, and servers that pass over the format.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
+
+use loom::{Completion, ErrorKind, Llm, LlmError, Message, Request, Rule, ToolSpec, UnifiedLlm};
+use loom_testkit::{Handler, Reply, Script, Server, servers};
+use serde_json::{Value, json};
+
+fn schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+        "required": ["city", "days"],
+        "additionalProperties": false,
+    })
+}
+
+fn typed(question: &str) -> Request {
+    let mut request = Request::new(vec![Message::user(question)]);
+    request.response_format =
+        Some(json!({"type": "json_schema", "json_schema": {"name": "place", "schema": schema()}}));
+    request
+}
+
+async fn on(handler: impl Handler) -> (Server, UnifiedLlm) {
+    let server = Server::start(handler).await.unwrap();
+    let settings = UnifiedLlm::builder().base_url(server.base_url()).model("m").max_retries(0);
+    (server, settings.api_key("key").build().unwrap())
+}
+
+fn bodies(server: &Server) -> Vec<Value> {
+    server
+        .requests()
+        .iter()
+        .filter(|request| request.path.ends_with("/chat/completions"))
+        .map(loom_testkit::RecordedRequest::json)
+        .collect()
+}
+
+fn says(content: &str) -> Reply {
+    let message = json!({"role": "assistant", "content": content});
+    Reply::json(
+        200,
+        &json!({"id": "c", "model": "m", "choices": [{"message": message, "finish_reason": "stop"}]}),
+    )
+}
+
+fn refused(message: &str, param: &str) -> Reply {
+    Reply::json(
+        400,
+        &json!({"error": {"message": message, "type": "invalid_request_error", "param": param, "code": null}}),
+    )
+}
+
+fn fits(completion: &Completion) {
+    let value: Value = serde_json::from_str(&completion.content).unwrap();
+    assert!(value["city"].is_string() && value["days"].is_i64(), "{value}");
+    assert!(completion.tool_calls.is_empty());
+}
+
+fn noted(completion: &Completion, words: &str) -> bool {
+    completion.ledger.iter().any(|entry| entry.detail.contains(words))
+}
+
+/// The answer, and the request that it answers; as a whole and as a stream.
+async fn answered(emulator: impl Handler, provider: &str, model: &str) -> (Completion, Vec<Value>) {
+    let server = Server::start(emulator).await.unwrap();
+    let settings = UnifiedLlm::builder().provider(provider).base_url(server.base_url()).model(model);
+    let llm = settings.api_key("key").max_retries(0).build().unwrap();
+    let whole =
+        llm.generate(typed("Paris for 3 days, as JSON")).await.unwrap_or_else(|error| panic!("{error}"));
+    let asked = bodies(&server);
+    fits(&whole);
+    let streamed =
+        loom::collect(llm.stream(Request { stream: true, ..typed("Paris for 3 days, as JSON") })).await;
+    fits(&streamed.unwrap_or_else(|error| panic!("{error}")));
+    (whole, asked)
+}
+
+#[tokio::test]
+async fn an_old_vllm_gets_its_own_field() {
+    let (completion, asked) = answered(servers::vllm_old(), "vllm", "Qwen/Qwen3-8B").await;
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[1]["guided_json"], schema());
+    assert!(asked[1].get("response_format").is_none() && noted(&completion, "guided_json"));
+}
+
+#[tokio::test]
+async fn a_field_of_the_servers_own_can_be_asked_for() {
+    for (emulator, model, provider, field) in [
+        (servers::vllm(), "Qwen/Qwen3-8B", "vllm", "structured_outputs"),
+        (servers::llamacpp(), "qwen3-8b-q4_k_m.gguf", "llamacpp", "json_schema"),
+    ] {
+        let server = Server::start(emulator).await.unwrap();
+        let grammar = if field == "json_schema" { field } else { "structured_outputs" };
+        let profile = json!({"response_format": "grammar", "grammar": grammar});
+        let settings = UnifiedLlm::builder().provider(provider).base_url(server.base_url()).model(model);
+        let llm = settings.api_key("key").profile(serde_json::from_value(profile).unwrap()).build().unwrap();
+        fits(&llm.generate(typed("Paris")).await.unwrap());
+        assert!(bodies(&server)[0].get(field).is_some(), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_no_schema_a_tool_must_be_called_and_its_arguments_are_the_answer() {
+    let (completion, asked) = answered(servers::deepseek(), "deepseek", "deepseek-flash").await;
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[1]["tools"][0]["function"]["parameters"], schema());
+    assert_eq!(asked[1]["tool_choice"]["function"]["name"], "place");
+    assert!(asked[1].get("response_format").is_none() && noted(&completion, "as a tool"));
+    assert!(!completion.ledger.iter().any(|entry| entry.rule == Rule::FinishReasonOverCalls));
+}
+
+#[tokio::test]
+async fn where_no_tool_can_be_forced_the_schema_is_told_beside_json_object() {
+    let choice = "Thinking mode does not support this tool_choice";
+    let (server, llm) = on(Script::new([
+        refused("This response_format type is unavailable now", "response_format"),
+        refused(choice, "tool_choice"),
+        says("{\"city\": \"Paris\", \"days\": 3}"),
+    ]))
+    .await;
+    fits(&llm.generate(typed("Paris")).await.unwrap());
+    let last = bodies(&server).pop().unwrap();
+    assert_eq!(last["response_format"], json!({"type": "json_object"}));
+    assert!(last["messages"].to_string().contains("valid against this JSON schema"));
+}
+
+#[tokio::test]
+async fn a_format_that_is_passed_over_is_told_in_the_prompt_at_once_and_from_then_on() {
+    let good = "{\"city\": \"Paris\", \"days\": 3}";
+    for bad in ["Paris, for three days.", "{\"town\": \"Paris\"}", "[1]"] {
+        let (server, llm) = on(Script::new([says(bad), says(good), says(good)])).await;
+        for _ in 0..2 {
+            let completion = llm.generate(typed("Paris")).await.unwrap();
+            fits(&completion);
+            assert!(noted(&completion, "told in the prompt as well"));
+        }
+        let told: Vec<bool> = bodies(&server)
+            .iter()
+            .map(|body| body["messages"].to_string().contains("additionalProperties"))
+            .collect();
+        assert_eq!(told, [false, true, true], "{bad}");
+        assert!(bodies(&server).iter().all(|body| body["response_format"]["type"] == "json_schema"));
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_in_the_end_is_an_error_with_the_text_and_the_places() {
+    let bad = "{\"city\": \"Paris\", \"days\": \"many\"}";
+    let (server, llm) = on(Script::new([says(bad), says(bad)])).await;
+    let error: LlmError = llm.generate(typed("Paris")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BadResponse);
+    assert!(error.message.contains("/days"), "{error}");
+    assert_eq!(error.partial.as_ref().unwrap().content, bad);
+    assert_eq!(server.requests().len(), 2);
+
+    // A stream has been delivered: it is not repeated, and the next request knows.
+    let chunk = json!({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": bad}, "finish_reason": "stop"}]});
+    let stream = || Reply::sse([chunk.to_string(), "[DONE]".to_owned()]);
+    let (server, llm) = on(Script::new([stream(), stream()])).await;
+    for told in [false, true] {
+        let error = loom::collect(llm.stream(Request { stream: true, ..typed("Paris") })).await.unwrap_err();
+        assert!(error.message.contains("/days"), "{error}");
+        let asked = bodies(&server).pop().unwrap();
+        assert_eq!(asked["messages"].to_string().contains("additionalProperties"), told);
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn who_checks_by_himself_gets_the_answer_and_the_next_request_knows() {
+    let (server, llm) = on(Script::new([says("no"), says("no")])).await;
+    for told in [false, true] {
+        let request = Request { unchecked: true, ..typed("Paris") };
+        assert_eq!(llm.generate(request).await.unwrap().content, "no");
+        let asked = bodies(&server).pop().unwrap();
+        assert_eq!(asked["messages"].to_string().contains("additionalProperties"), told);
+    }
+}
+
+#[tokio::test]
+async fn values_with_one_reading_are_read_and_noted() {
+    let (_server, llm) = on(Script::new([says("{\"city\": \"Paris\", \"days\": \"3\"}")])).await;
+    let completion = llm.generate(typed("Paris")).await.unwrap();
+    fits(&completion);
+    assert!(completion.ledger.iter().any(|entry| entry.rule == Rule::JsonRead));
+    assert!(llm.ledger().iter().any(|entry| entry.rule == Rule::JsonRead));
+}
+
+#[tokio::test]
+async fn a_schema_that_is_none_is_refused_before_anything_is_sent() {
+    let (server, llm) = on(Script::new([])).await;
+    let mut request = typed("Paris");
+    request.response_format =
+        Some(json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}));
+    assert_eq!(llm.generate(request).await.unwrap_err().kind, ErrorKind::Config);
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_grammar_leaves_room_for_calls() {
+    let server = Server::start(servers::vllm()).await.unwrap();
+    let settings = UnifiedLlm::builder().provider("vllm").base_url(server.base_url()).model("Qwen/Qwen3-8B");
+    let llm = settings.api_key("key").build().unwrap();
+    let mut request = typed("Call get_weather for Paris");
+    request.tools = vec![ToolSpec::new("get_weather", "The weather")];
+    request.unchecked = true;
+    let completion = llm.generate(request).await.unwrap();
+    assert_eq!(completion.tool_calls.len(), 1);
+    assert!(completion.ledger.iter().any(|entry| entry.rule == Rule::FormatAfterTools));
+
+    // Gemini, Groq, TGI and others say so; what they say is remembered.
+    let good = says("{\"city\": \"Paris\", \"days\": 3}");
+    let (server, llm) =
+        on(Script::new([refused("json mode cannot be combined with tool/function calling", ""), good])).await;
+    let mut request = typed("Paris");
+    request.tools = vec![ToolSpec::new("get_weather", "The weather")];
+    fits(&llm.generate(request).await.unwrap());
+    let last = bodies(&server).pop().unwrap();
+    assert!(last.get("response_format").is_none() && last["tools"].is_array());
+    assert!(last["messages"].to_string().contains("valid against this JSON schema"));
+}
+
+#[tokio::test]
+async fn openai_gets_a_strict_schema_and_one_that_it_refuses_so_without() {
+    let refusal = "Invalid schema for response_format 'place': In context=(), 'x' is not permitted.";
+    let good = "{\"city\": \"Paris\", \"days\": 3}";
+    let replies = [refused(refusal, "response_format"), says(good)];
+    // Where OpenAI answers: recognised by its header.
+    let hello = says("Hello").header("openai-version", "2020-10-01");
+    let (server, llm) = on(Script::new([hello].into_iter().chain(replies))).await;
+    llm.generate(Request::new(vec![Message::user("Hi")])).await.unwrap();
+    fits(&llm.generate(typed("Paris")).await.unwrap());
+    let strict = |body: &Value| body["response_format"]["json_schema"]["strict"].clone();
+    let asked = bodies(&server);
+    assert_eq!((strict(&asked[1]), strict(&asked[2])), (json!(true), Value::Null));
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize, schemars::JsonSchema)]
+struct Trip {
+    city: String,
+    days: i64,
+}
+
+#[tokio::test]
+async fn an_agent_gives_typed_answers_and_what_is_there_of_them_while_they_stream() {
+    let good = "{\"city\": \"Paris\", \"days\": 3}";
+    let chunk =
+        |text: &str| json!({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": text}}]});
+    let mut events: Vec<String> = good.split_inclusive('"').map(|text| chunk(text).to_string()).collect();
+    let end =
+        json!({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+    events.extend([end.to_string(), "[DONE]".to_owned()]);
+    let (_server, llm) = on(Script::new([says("{\"city\": 1}"), says(good), Reply::sse(events)])).await;
+    let agent = loom::agent("a").llm(llm).output_type::<Trip>().build().unwrap();
+    let trip = Trip { city: "Paris".to_owned(), days: 3 };
+
+    let answer = agent.run("Paris").await.unwrap();
+    assert_eq!(answer.parsed_as::<Trip>().unwrap(), trip);
+    assert!(answer.ledger.iter().any(|entry| entry.rule == Rule::OutputRepaired));
+    assert!(Message::user("x").parsed_as::<Trip>().is_err());
+
+    let mut stream = agent.stream("Paris");
+    let (mut values, mut last) = (Vec::new(), None);
+    while let Some(event) = futures_util::StreamExt::next(&mut stream).await {
+        match event.unwrap() {
+            loom::AgentEvent::Partial { value } => values.push(value),
+            loom::AgentEvent::Finish { message, .. } => last = Some(message),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        values,
+        [json!({}), json!({"city": ""}), json!({"city": "Paris"}), json!({"city": "Paris", "days": 3})]
+    );
+    assert_eq!(last.unwrap().parsed_as::<Trip>().unwrap(), trip);
+}
+
+#[tokio::test]
+async fn tools_and_a_type_go_together_where_a_grammar_leaves_no_room() {
+    let server = Server::start(servers::vllm()).await.unwrap();
+    let settings = UnifiedLlm::builder().provider("vllm").base_url(server.base_url()).model("Qwen/Qwen3-8B");
+    let weather = loom::tool("get_weather", "The weather", |_: serde_json::Map<String, Value>| async move {
+        Ok::<_, std::convert::Infallible>("sunny")
+    });
+    let llm = settings.api_key("key").build().unwrap();
+    let agent = loom::agent("a").llm(llm).tool(weather).output_type::<Trip>().build().unwrap();
+    let answer = agent.run("Call get_weather for Paris").await.unwrap();
+    answer.parsed_as::<Trip>().unwrap();
+    let asked = bodies(&server);
+    assert!(asked[0].get("response_format").is_none() && asked[0]["tools"].is_array());
+    assert!(asked.last().unwrap().get("response_format").is_some());
+    assert!(answer.ledger.iter().any(|entry| entry.rule == Rule::FormatAfterTools));
+}
