@@ -163,7 +163,7 @@ impl Calls {
             // new one with each piece).
             let names_one = function.name.filled().is_some();
             let goes_on = index.is_some() && !names_one && !call.is_complete();
-            return (goes_on || call.id.is_empty() && !(names_one && !call.name.is_empty())).then_some(at);
+            return (goes_on || (call.id.is_empty() && (call.name.is_empty() || !names_one))).then_some(at);
         }
         // A name may come behind its arguments, where they came without one.
         let starts_anew = function.name.filled().filter(|_| !call.name.is_empty()).is_some_and(|name| {
