@@ -19,6 +19,7 @@ __all__ = [
     "McpServer",
     "Message",
     "Options",
+    "Partial",
     "Request",
     "Run",
     "Session",
@@ -396,6 +397,7 @@ class Partial:
     def push(self, text: str) -> Any:
         """Adds text, and returns the value so far, if it has grown."""
 
+@final
 class Run:
     """A run: the conversation so far, and where it stands. It can be stored and resumed elsewhere."""
 

@@ -87,7 +87,8 @@ def test_pydantic_models_of_models():
         answer = agent_on(server, output_type=list[Route]).run_sync("?")
         schema = server.chats[0].json["response_format"]["json_schema"]["schema"]
     assert answer.parsed == [Route(points=[Point(x=1)])]
-    assert "Point" in schema["$defs"] and "$defs" not in schema["properties"]["value"]["items"]
+    points = schema["properties"]["value"]["items"]["properties"]["points"]
+    assert points["items"]["required"] == ["x"] and "$ref" not in str(schema), "references are written out"
 
 
 def test_what_does_not_fit_is_told_and_asked_again_and_fails_in_the_end():
