@@ -13,17 +13,23 @@ from __future__ import annotations
 from typing import Any
 
 from . import _import_hook, auth, errors
-from ._adapter import Adapter
 from ._agent import Agent, agent
 from ._ledger import LedgerEntry
 from ._llm import BaseLLM, UnifiedLLM, preset
 from ._loom import Completion, Message, Run, Session, ToolCall, Usage, __version__, ledger_rules, providers
-from ._mcp import MCPServer
 from ._parts import Audio, File, Image
 from ._pool import Pool, PoolMember
 from ._timeout import Timeout
 from ._tools import Tool, ToolContext, tool
 from .errors import *  # noqa: F403
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._adapter import Adapter
+    from ._mcp import MCPServer
+
+#: What few programs use is loaded when it is asked for: names and their modules.
+_LATER = {"Adapter": "._adapter", "MCPServer": "._mcp"}
 
 __all__ = [
     "Adapter",
@@ -80,7 +86,12 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "RecursionError", "builtin", "errors", *(entry["class"] for entry in providers())])
 
 
-def __getattr__(name: str) -> type[UnifiedLLM]:
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        from importlib import import_module
+
+        globals()[name] = later = getattr(import_module(_LATER[name], __name__), name)
+        return later
     found = preset(name)
     if found is None:
         raise AttributeError(f"module 'loom' has no attribute {name!r}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
-from . import _listen, _loom, _observer
+from . import _loom, _observer
 from ._llm import NativeLLM, UnifiedLLM, open_stream
 from ._pool import named_llm
 from ._toolset import Toolset
@@ -256,6 +255,8 @@ class Agent:
     ) -> AsyncGenerator[dict[str, Any], None]:
         events = self._drive(message, output_type, deps, session, deltas)
         if self.event_handler is not None:
+            from . import _listen
+
             events = _listen.told(self.event_handler, events)
         # A run that a tool of a watched run begins is watched, too.
         observer = self._watched_by or _observer.current.get()
@@ -347,7 +348,7 @@ class Agent:
                 except SessionError as unkept:
                     _warn_of_unkept(unkept)
             if error.run is None or session is not None:
-                error.run = copy(run)
+                error.run = run.__copy__()
             for report in run.reports():
                 yield report
             raise

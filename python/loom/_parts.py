@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from typing import Any, Union
 
@@ -17,7 +16,9 @@ class _Part(dict[str, Any]):
     def __init__(self, source: Source, **fields: str | None) -> None:
         super().__init__(type=self._type)
         if isinstance(source, (bytes, bytearray, memoryview)):
-            self["data"] = base64.b64encode(bytes(source)).decode("ascii")
+            from base64 import b64encode
+
+            self["data"] = b64encode(bytes(source)).decode("ascii")
         else:
             text = os.fspath(source)
             is_url = isinstance(source, str) and text.startswith(("http://", "https://", "data:"))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from . import _loom
-from ._mcp import MCPServer
 from ._tools import Tool
 from .errors import ToolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def _is_server(item: Any) -> bool:
+    """Whether it is an MCP server. Where there is one, its module has been loaded."""
+    module = sys.modules.get("loom._mcp")
+    return module is not None and isinstance(item, module.MCPServer)
 
 
 class Offer:
@@ -36,12 +42,12 @@ class Toolset:
     """
 
     def __init__(self, tools: Iterable[Any] | None, *, in_prompt: bool = False) -> None:
-        if isinstance(tools, (Tool, MCPServer)) or callable(tools):
+        if isinstance(tools, Tool) or _is_server(tools) or callable(tools):
             raise ToolError("tools is a list: write tools=[…]")
         given = list(tools or ())
         self._in_prompt = in_prompt
-        self._servers = [item for item in given if isinstance(item, MCPServer)]
-        self._own = [_made(item) for item in given if not isinstance(item, MCPServer)]
+        self._servers = [item for item in given if _is_server(item)]
+        self._own = [_made(item) for item in given if not _is_server(item)]
         self._listed: list[list[Tool] | None] = []
         self._take(self._own)
 
