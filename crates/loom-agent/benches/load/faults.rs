@@ -73,7 +73,15 @@ pub(crate) async fn all(calls: usize) {
 
 /// Connections that a server has closed are dropped by the next call, or after a minute.
 async fn forget_connections(llm: &UnifiedLlm) {
-    assert_eq!(text_of(llm).await.unwrap_err().kind, ErrorKind::Connection);
+    // A server that was dropped may still answer a call that was on its way.
+    for _ in 0..100 {
+        if let Err(error) = text_of(llm).await {
+            assert_eq!(error.kind, ErrorKind::Connection);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a dropped server goes on answering");
 }
 
 fn impatient(base_url: &str) -> UnifiedLlm {
