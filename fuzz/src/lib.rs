@@ -52,7 +52,7 @@ pub fn chunk(data: &[u8]) {
         let _ = serde_json::from_str::<Chunk<'_>>(text);
         let _ = loom_wire::chunk::mend_surrogates(text);
     }
-    let _ = loom_wire::models::ids(data);
+    let _ = loom_wire::models::listed(data);
     let error = loom_wire::api_error::from_http(400, data);
     assert!(!error.message.trim().is_empty());
 }

@@ -5,22 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from . import _loom, _observer
-from ._llm import NativeLLM, UnifiedLLM, open_stream
+from ._llm import NativeLLM, UnifiedLLM
 from ._pool import named_llm
 from ._toolset import Toolset
-from .errors import (
-    ApprovalRequiredError,
-    ConfigurationError,
-    ContextLengthError,
-    LLMError,
-    LoomError,
-    SessionError,
-    StreamInterruptedError,
-)
+from .errors import ConfigurationError, StreamInterruptedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
     from ._output import OutputType
     from ._tools import Tool
@@ -62,7 +54,7 @@ class Agent:
             it is a ``ContextLengthError``; the default without a session), ``"trim"`` (old turns are left out of what
             is sent; the default in a session) or ``"summarize"`` (and a summary that the model writes stands for them).
         context_window: how many tokens the model's context holds, so that this is done before the server refuses.
-            Default: what a refusal says.
+            Default: what the server has said of it, in its list of models or in a refusal.
         output_type: what the answer is: a pydantic model, dataclass, TypedDict, enum, ``Literal``, ``list[…]`` or
             another type, or a JSON schema as a dict. The answer's ``parsed`` is a value of it.
         output_retries: how often the model is told what does not fit in its answer and asked again.
@@ -140,9 +132,7 @@ class Agent:
         self._output_retries = output_retries
         self._asked = self._ask_for(output_type)
         self._stats = _loom.Stats()
-        # The fast path asks the Rust core itself; an LLM with a stream of its own is asked through that.
-        built_in = isinstance(self.llm, NativeLLM) and type(self.llm).stream is NativeLLM.stream
-        self._native = self.llm._native if built_in else None
+        self._driver: Any = None
 
     @property
     def tools(self) -> list[Tool]:
@@ -157,12 +147,15 @@ class Agent:
 
     def _ask_for(self, output_type: Any) -> tuple[_loom.Options, OutputType | None]:
         if output_type is None:
-            return _loom.Options(self._limits, self._tool_choice, None, *self._context), None
+            return self._options(None), None
         from ._output import OutputType
 
         output = OutputType(output_type)
-        asked = (output.name, output.schema, self._output_retries)
-        return _loom.Options(self._limits, self._tool_choice, asked, *self._context), output
+        return self._options((output.name, output.schema, self._output_retries)), output
+
+    def _options(self, output: tuple[str, Any, int] | None) -> _loom.Options:
+        strict = isinstance(self.llm, NativeLLM) and self.llm._native.is_strict
+        return _loom.Options(self._limits, self._tool_choice, output, *self._context, strict)
 
     async def run(
         self, message: Input, *, output_type: Any = None, deps: Any = None, session: _loom.Session | None = None
@@ -210,7 +203,9 @@ class Agent:
             return asyncio.run(self.run(message, output_type=output_type, deps=deps, session=session))
         # The running loop cannot be waited for from inside itself, so the run gets a loop and a thread of its own.
         again = self.run(message, output_type=output_type, deps=deps, session=session)
-        return _run_in_thread(again, asyncio.current_task())
+        from ._sync import run_in_thread
+
+        return run_in_thread(again, asyncio.current_task())
 
     def stream(
         self, message: Input, *, output_type: Any = None, deps: Any = None, session: _loom.Session | None = None
@@ -253,7 +248,11 @@ class Agent:
     def _events(
         self, message: Input, output_type: Any, deps: Any, session: _loom.Session | None, *, deltas: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
-        events = self._drive(message, output_type, deps, session, deltas)
+        if self._driver is None:
+            from ._drive import Driver
+
+            self._driver = Driver(self)
+        events = self._driver.events(message, output_type, deps, session, deltas)
         if self.event_handler is not None:
             from . import _listen
 
@@ -261,143 +260,6 @@ class Agent:
         # A run that a tool of a watched run begins is watched, too.
         observer = self._watched_by or _observer.current.get()
         return events if observer is None else observer.run(self, events)
-
-    async def _drive(
-        self, start: Input, output_type: Any, deps: Any, session: _loom.Session | None, deltas: bool
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        from . import _execute
-
-        options, output = self._asked if output_type is None else self._ask_for(output_type)
-        run = start if isinstance(start, _loom.Run) else _loom.Run(start, self.system_prompt, options)
-        yield {"type": "run_start", "agent": self.name}
-        if session is not None and run.turns == 0:
-            await run.open_session(session, self.system_prompt is not None, self._model_name())
-        outcome = ""  # a run that is left before its end is not counted
-        try:
-            tools = await self._toolset.now()
-            kind, value = run.start(tools.specs, options)
-            while kind != "done":
-                for report in run.reports():
-                    yield report
-                if kind == "model":
-                    yield {"type": "model_request", "turn": run.turns}
-                    try:
-                        if self._native is not None and not deltas:
-                            completion = await _within(run, self._answer(value))
-                            for event in completion.events():
-                                yield event
-                        else:
-                            events, partial = self._ask(value), run.partial()
-                            try:
-                                # What has arrived comes as one list: waiting for each event would cost more than the
-                                # event.
-                                async for batch in events if run.time_left() is None else _timed(run, events):
-                                    for event in batch:
-                                        if event["type"] != "finish":
-                                            yield event
-                                        if partial is not None and event["type"] == "content_delta":
-                                            grown = partial.push(event["content"])
-                                            if grown is not None:
-                                                yield {"type": "partial", "value": grown}
-                            finally:
-                                await events.aclose()
-                            completion = events.completion()
-                    except ContextLengthError as error:
-                        # Nothing has been said yet, so it may be asked again with less before the question.
-                        less = None if error.partial else run.overflowed(error.context_limit, error.requested_tokens)
-                        if less is None:
-                            raise
-                        kind, value = less
-                        continue
-                    kind, value = run.completion(completion)
-                elif kind == "summary":
-                    kind, value = run.summary(await _within(run, self._summarize(value)))
-                elif kind == "tools":
-                    held = await _execute.to_be_held(tools.by_name, run, value)
-                    if held:
-                        kind, value = run.hold(held)
-                        continue
-                    execution = _execute.Execution(value, tools.by_name, self.name, deps, self.max_parallel_tools)
-                    tool_events = execution.events()
-                    try:
-                        async for event in tool_events if run.time_left() is None else _timed(run, tool_events):
-                            yield event
-                    finally:
-                        await tool_events.aclose()
-                    # What a model called is judged by what it was offered, so they change between the turns.
-                    tools = await self._toolset.now()
-                    run.set_tools(tools.specs)
-                    kind, value = run.tool_results(execution.results)
-                else:
-                    outcome = "paused"
-                    yield {"type": "approval_required", "tool_calls": [call.to_dict() for call in value]}
-                    names = ", ".join(call.name for call in value)
-                    raise ApprovalRequiredError(f"the run waits for approval of {names}")
-            if session is not None:
-                await run.keep(session, self._model_name())
-            for report in run.reports():
-                yield report
-            if output is not None:
-                value = output.typed(value)
-            outcome = "answered"
-        except LoomError as error:
-            outcome = outcome or "failed"
-            if session is not None and not isinstance(error, SessionError):
-                try:
-                    await run.keep(session, self._model_name())
-                except SessionError as unkept:
-                    _warn_of_unkept(unkept)
-            if error.run is None or session is not None:
-                error.run = run.__copy__()
-            for report in run.reports():
-                yield report
-            raise
-        finally:
-            if outcome:
-                self._stats.add(outcome, run)
-            elif session is not None:  # left early: nothing can be awaited any more
-                try:
-                    run.keep_now(session, self._model_name())
-                except SessionError as unkept:
-                    _warn_of_unkept(unkept)
-        yield {"type": "finish", "finish_reason": value.finish_reason, "message": value}
-
-    def _ask(self, request: _loom.Request) -> Any:
-        observer = _observer.current.get()
-        return self._open(request) if observer is None else observer.chat(self.llm, request, self._open)
-
-    def _open(self, request: _loom.Request) -> Any:
-        if self._native is not None:
-            return self._native.stream(request, batched=True)
-        return _Collected(self.llm, request)
-
-    def _answer(self, request: _loom.Request) -> Any:
-        assert self._native is not None
-        generate = self._native.generate
-        observer = _observer.current.get()
-        if observer is None:
-            return generate(request, checked=False)
-        return observer.answer(self.llm, request, lambda request: generate(request, checked=False))
-
-    def _model_name(self) -> str:
-        return str(getattr(self.llm, "model_name", ""))
-
-    async def _summarize(self, request: _loom.Request) -> _loom.Completion | str:
-        """The summary of what will be left out, or why there is none."""
-        try:
-            if self._native is not None:
-                completion: _loom.Completion = await self._answer(request)
-                return completion
-            events = self._ask(request)
-            try:
-                async for _ in events:
-                    pass
-            finally:
-                await events.aclose()
-            summary: _loom.Completion = events.completion()
-            return summary
-        except LLMError as error:
-            return error.message
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, llm={self.llm!r}, tools={list(self._toolset.by_name)!r})"
@@ -436,77 +298,6 @@ class _RunEvents:
         await self._events.aclose()
 
 
-def _run_in_thread(run: Coroutine[Any, Any, _loom.Message], outer: Any) -> _loom.Message:
-    """Runs a coroutine in a thread with an event loop of its own and waits for it. Ctrl-C ends it at once."""
-    import asyncio
-    import contextvars
-    import threading
-    from concurrent.futures import Future
-
-    context = contextvars.copy_context()
-    loop = asyncio.new_event_loop()
-    done: Future[_loom.Message] = Future()
-
-    def work() -> None:
-        try:
-            done.set_result(loop.run_until_complete(run))
-        except BaseException as error:
-            done.set_exception(error)
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-
-    def cancel() -> None:
-        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-        thread.join(5)
-
-    thread = threading.Thread(target=context.run, args=(work,), name="loom-run-sync", daemon=True)
-    thread.start()
-    # Under asyncio.run the first Ctrl-C cancels the task that waits here and raises nothing, so it is looked at.
-    cancelling = getattr(outer, "cancelling", int)
-    before = cancelling()
-    try:
-        while True:
-            thread.join(0.05)
-            if done.done():
-                return done.result()
-            if cancelling() > before:
-                raise asyncio.CancelledError
-    except BaseException:
-        if not done.done():
-            cancel()
-        raise
-
-
-def _warn_of_unkept(error: SessionError) -> None:
-    import logging
-
-    logging.getLogger("loom").warning("what a run had said was not kept: %s", error)
-
-
-class _Collected:
-    """The events of an LLM written in Python, each in a list of its own, and their sum."""
-
-    def __init__(self, llm: Any, request: _loom.Request) -> None:
-        messages, arguments = request.arguments()
-        self._events = open_stream(llm, messages, **arguments)
-        self._collector = _loom.Collector()
-
-    def __aiter__(self) -> _Collected:
-        return self
-
-    async def __anext__(self) -> list[dict[str, Any]]:
-        event = await self._events.__anext__()
-        self._collector.add(event)
-        return [event]
-
-    async def aclose(self) -> None:
-        await self._events.aclose()
-
-    def completion(self) -> _loom.Completion:
-        return self._collector.completion()
-
-
 def _make_llm(llm: Any, options: dict[str, Any]) -> Any:
     """The LLM of an agent: from a provider's name, a dict of settings, or the object itself."""
     given = {name: value for name, value in options.items() if value is not None}
@@ -523,28 +314,6 @@ def _make_llm(llm: Any, options: dict[str, Any]) -> Any:
             )
         return llm
     raise ConfigurationError(f"llm is a provider's name, a dict of settings, or an object with stream(), not {llm!r}")
-
-
-async def _within(run: _loom.Run, answer: Any) -> Any:
-    """The answer, if the run's time allows."""
-    left = run.time_left()
-    if left is None:
-        return await answer
-    import asyncio
-
-    try:
-        return await asyncio.wait_for(answer, left)
-    except asyncio.TimeoutError:
-        run.out_of_time()
-
-
-async def _timed(run: _loom.Run, events: Any) -> AsyncGenerator[Any, None]:
-    """What comes, as long as the run's time allows."""
-    while True:
-        try:
-            yield await _within(run, events.__anext__())
-        except StopAsyncIteration:
-            return
 
 
 agent = Agent

@@ -44,6 +44,11 @@ class BaseLLM:
         return ""
 
     @property
+    def context_window(self) -> int | None:
+        """How many tokens the model's context holds, as far as that is known."""
+        return None
+
+    @property
     def ledger(self) -> list[LedgerEntry]:
         """What was bridged in all calls so far; empty for an LLM that keeps none."""
         return []
@@ -112,6 +117,12 @@ class NativeLLM(BaseLLM):
     def model_name(self) -> str:
         """The model's name; empty while it is to be found by asking the endpoint."""
         return self._native.model_name
+
+    @property
+    def context_window(self) -> int | None:
+        """How many tokens the model's context holds, as far as the server has said it: in its list of models, where
+        that was read, or in a refusal of what was too long. Nothing is asked to find out."""
+        return self._native.context_window
 
     def stream(
         self,

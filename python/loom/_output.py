@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import _loom
-from .errors import ConfigurationError, OutputError, ToolError
+from .errors import ConfigurationError, ToolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,21 +37,15 @@ class OutputType:
                 f"output_type: {output_type!r} contains itself: use a pydantic model, or a JSON schema"
             ) from None
 
-    def typed(self, answer: _loom.Message) -> _loom.Message:
-        """The answer with ``parsed`` as a value of the type.
-
-        Raises:
-            OutputError: the type refuses what its schema allows (a validator of a pydantic model).
-        """
+    def typed(self, answer: _loom.Message) -> tuple[_loom.Message, Exception | None]:
+        """The answer with ``parsed`` as a value of the type; or why the type refuses what its schema allows (a
+        validator of a pydantic model)."""
         if self._type is None:
-            return answer
+            return answer, None
         from . import _schema
 
         try:
             value = _schema.convert(answer.parsed, self._type, "the answer")
         except (ToolError, ValueError) as error:
-            refused = OutputError(f"the answer fits its schema, but not its type: {error}")
-            refused.text = answer.text
-            refused.problems = [{"path": "", "message": str(error)}]
-            raise refused from error
-        return answer._with_parsed(value)
+            return answer, error
+        return answer._with_parsed(value), None

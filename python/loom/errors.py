@@ -86,7 +86,13 @@ class ExecutionError(AgentError):
 
 
 class LimitError(ExecutionError):
-    """A limit of the run was reached. Who resumes ``error.run`` with a higher one loses nothing."""
+    """A limit of the run was reached. Who resumes ``error.run`` with a higher one loses nothing.
+
+    Attributes:
+        partial: what had arrived of an answer when the time was up.
+    """
+
+    partial: Completion | None = None
 
 
 class ToolCallLimitError(LimitError):

@@ -129,3 +129,41 @@ def test_an_llm_checks_and_says_what_does_not_fit():
     with scripted(says('{"n": "many"}')) as server, pytest.raises(loom.BadResponseError, match="/n") as caught:
         run(llm_on(server).generate("How many?", response_format=wanted))
     assert caught.value.partial.content == '{"n": "many"}'
+
+
+def test_a_value_that_its_type_refuses_is_asked_for_again():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Even(pydantic.BaseModel):
+        number: int
+
+        @pydantic.field_validator("number")
+        @classmethod
+        def is_even(cls, number: int) -> int:
+            if number % 2:
+                raise ValueError(f"{number} is odd")
+            return number
+
+    def number(value):
+        return says(json.dumps({"number": value}))
+
+    with scripted(number(3), number(4)) as server:
+        answer = agent_on(server, output_type=Even).run_sync("go")
+        assert answer.parsed == Even(number=4)
+        assert [entry["rule"] for entry in answer.ledger].count("output_repaired") == 1
+        assert "3 is odd" in json.loads(server.requests[1].body)["messages"][2]["content"]
+    with scripted(number(3)) as server:
+        with pytest.raises(loom.OutputError, match="3 is odd") as caught:
+            agent_on(server, output_type=Even, output_retries=1).run_sync("go")
+        assert isinstance(caught.value.__cause__, pydantic.ValidationError)
+        assert len(server.requests) == 2 and caught.value.text == '{"number": 3}'
+
+
+def test_where_nothing_may_be_bridged_no_answer_is_asked_for_again():
+    with scripted(says("no JSON")) as server:
+        agent = loom.agent(
+            llm=loom.UnifiedLLM(base_url=server.origin + "/v1", model="m", strict=True), output_type=Trip
+        )
+        with pytest.raises(loom.BadResponseError, match="output_repaired") as caught:
+            agent.run_sync("go")
+        assert caught.value.transcript[-1].text == "no JSON" and len(server.requests) == 1

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use futures_util::StreamExt;
-use loom::{Agent, AgentEvent, CompactReason, Compacted, ContextPolicy, Message, Role, Rule, Session};
+use loom::{Agent, AgentEvent, CompactReason, Compacted, ContextPolicy, Llm, Message, Role, Rule, Session};
 use loom_testkit::{Emulator, Handler, Reply, Script, Server, servers};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -199,7 +199,6 @@ async fn a_summary_stands_for_what_is_left_out_and_its_failure_is_told() {
         answer("They asked forty questions."),
         answer("fine"),
         answer("fine again"),
-        refusal(),
         down,
         answer("trimmed"),
     ]))
@@ -218,8 +217,26 @@ async fn a_summary_stands_for_what_is_left_out_and_its_failure_is_told() {
     let sent: Value = server.requests()[3].json();
     assert!(sent["messages"][1]["content"].as_str().unwrap().contains("They asked forty questions."));
 
+    // By now it is known how much the model holds.
     let (compacted, answered) = told(&agent, &long(), "and now?").await;
     assert_eq!((answered.text().as_str(), compacted[0].policy), ("trimmed", ContextPolicy::Trim));
+    assert_eq!(compacted[0].reason, CompactReason::NearLimit);
     assert!(compacted[0].error.as_deref().unwrap().contains("down"), "{compacted:?}");
     assert!(session.messages().unwrap().iter().all(|message| message.role != Role::System));
+}
+
+#[tokio::test]
+async fn what_the_list_of_models_says_of_the_context_is_known_before_a_refusal() {
+    for spec in [servers::VLLM, servers::LLAMACPP] {
+        let name = spec.title;
+        let server = serve(small(spec)).await;
+        let llm = loom::UnifiedLlm::builder().base_url(server.base_url()).model("m").build().unwrap();
+        assert_eq!(llm.context_window(), None, "{name}");
+        llm.models().await.unwrap();
+        assert_eq!(llm.context_window(), Some(300), "{name}");
+        let agent = loom::agent("a").llm(llm).build().unwrap();
+        let (compacted, _) = told(&agent, &long(), "and now?").await;
+        assert_eq!(compacted[0].reason, CompactReason::NearLimit, "{name}");
+        assert_eq!(server.requests().len(), 2, "{name}: nothing was refused");
+    }
 }

@@ -61,6 +61,9 @@ pub(crate) fn agent_error(py: Python<'_>, error: AgentError) -> PyErr {
             exception.setattr("problems", convert::to_py(py, problems)?)?;
             exception.setattr("text", text)?;
         }
+        if let AgentError::Limit { partial: Some(partial), .. } = &error {
+            exception.setattr("partial", Completion((**partial).clone()))?;
+        }
         if let Some(run) = run {
             exception.setattr("run", Run::of(run))?;
         }

@@ -211,6 +211,17 @@ impl Llm {
         self.llm.model_name()
     }
 
+    /// How many tokens the model's context holds, as far as the server has said it.
+    #[getter]
+    fn context_window(&self) -> Option<u64> {
+        self.llm.context_window()
+    }
+
+    #[getter]
+    fn is_strict(&self) -> bool {
+        self.llm.is_strict()
+    }
+
     #[getter]
     fn base_url(&self) -> PyResult<String> {
         self.unified().map(|llm| llm.endpoint().base_url().to_string())

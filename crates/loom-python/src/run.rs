@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use loom::SessionError;
 use loom::agent::{
     ContextPolicy, Input, Offer, Outcome, Output, Run as RustRun, RunLimits, RunOptions, Stats as RustStats,
-    Step, ToolResult, Unkept, Used,
+    Step, ToolResult, Used,
 };
-use loom::schema::PartialJson;
+use loom::schema::{PartialJson, Problem};
+use loom::session::off_the_runtime;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyType};
 
@@ -48,7 +48,7 @@ pub(crate) struct Options(RunOptions);
 impl Options {
     /// `output`: a name, a JSON schema, and how often an answer that does not fit is asked for again.
     #[new]
-    #[pyo3(signature = (limits, tool_choice = None, output = None, context_policy = None, context_window = None))]
+    #[pyo3(signature = (limits, tool_choice = None, output = None, context_policy = None, context_window = None, strict = false))]
     fn new(
         py: Python<'_>,
         limits: &Bound<'_, PyAny>,
@@ -56,6 +56,7 @@ impl Options {
         output: Option<(String, Bound<'_, PyAny>, u32)>,
         context_policy: Option<&str>,
         context_window: Option<u64>,
+        strict: bool,
     ) -> PyResult<Self> {
         let wrong = |message: String| errors::llm_error(py, loom::LlmError::config(message));
         let limits: RunLimits =
@@ -74,7 +75,7 @@ impl Options {
             })
             .transpose()?;
         let context_policy = context_policy.map(ContextPolicy::parse).transpose().map_err(wrong)?;
-        Ok(Self(RunOptions { limits, tool_choice, output, context_policy, context_window }))
+        Ok(Self(RunOptions { limits, tool_choice, output, context_policy, context_window, strict }))
     }
 }
 
@@ -282,6 +283,16 @@ impl Run {
         self.step(py, Input::Completion(Box::new(completion.get().0.clone())))
     }
 
+    /// The answer's type refuses the value, for this reason.
+    fn refuse<'py>(&mut self, py: Python<'py>, why: String) -> PyResult<Stepped<'py>> {
+        self.step(py, Input::Refused(vec![Problem { path: String::new(), message: why }]))
+    }
+
+    /// Takes over how many tokens the model's context holds, if nobody has said so yet.
+    fn learn_window(&mut self, tokens: Option<u64>) {
+        self.run.learn_window(|| tokens);
+    }
+
     /// These calls wait for approval.
     fn hold<'py>(&mut self, py: Python<'py>, ids: Vec<String>) -> PyResult<Stepped<'py>> {
         self.step(py, Input::Held(ids))
@@ -315,7 +326,7 @@ impl Run {
         model: String,
     ) -> PyResult<Awaitable> {
         let (run, session) = (slf.clone().unbind(), session.get().0.clone());
-        Job::start(beside_the_runtime(move || session.load()), move |py, loaded| {
+        Job::start(off_the_runtime(move || session.load()), move |py, loaded| {
             let loaded = loaded.map_err(|error| errors::session_error(py, &error))?;
             run.borrow_mut(py).run.continue_session(offset, loaded.messages, &loaded.context, &model);
             Ok(py.None())
@@ -327,7 +338,7 @@ impl Run {
         let (run, session) = (slf.clone().unbind(), session.get().0.clone());
         let unkept = Arc::new(slf.borrow_mut().run.take_unkept(model));
         let adding = Arc::clone(&unkept);
-        Job::start(beside_the_runtime(move || add(&session, &adding)), move |py, kept| {
+        Job::start(off_the_runtime(move || adding.add_to(&session)), move |py, kept| {
             kept.map(|()| py.None()).map_err(|error| {
                 run.borrow_mut(py).run.not_kept(&unkept);
                 errors::session_error(py, &error)
@@ -338,7 +349,7 @@ impl Run {
     /// As `keep`, at once: for a run that is left before its end, when nothing can be awaited any more.
     fn keep_now(&mut self, py: Python<'_>, session: &Bound<'_, Session>, model: &str) -> PyResult<()> {
         let (session, unkept) = (session.get().0.clone(), self.run.take_unkept(model));
-        py.detach(|| add(&session, &unkept)).map_err(|error| {
+        py.detach(|| unkept.add_to(&session)).map_err(|error| {
             self.run.not_kept(&unkept);
             errors::session_error(py, &error)
         })
@@ -380,10 +391,11 @@ impl Run {
         Some((most - self.run.used().seconds).max(0.0))
     }
 
-    /// Raises that the time is up.
-    fn out_of_time(&mut self, py: Python<'_>) -> PyResult<()> {
+    /// Raises that the time is up. `partial`: what had arrived of an answer.
+    #[pyo3(signature = (partial = None))]
+    fn out_of_time(&mut self, py: Python<'_>, partial: Option<&Bound<'_, Completion>>) -> PyResult<()> {
         self.keep_time();
-        Err(errors::agent_error(py, self.run.out_of_time()))
+        Err(errors::agent_error(py, self.run.out_of_time(partial.map(|partial| partial.get().0.clone()))))
     }
 
     fn __repr__(&self) -> String {
@@ -426,22 +438,5 @@ impl Run {
             Step::Pause(held) => ("pause", calls(held)?),
             Step::Done(message) => ("done", Bound::new(py, Message::of(Arc::new(*message)))?.into_any()),
         })
-    }
-}
-
-fn add(session: &loom::Session, unkept: &Unkept) -> Result<(), SessionError> {
-    match unkept.messages.is_empty() {
-        true => Ok(()),
-        false => session.add(&unkept.messages, Some((&unkept.learnt, unkept.seen))),
-    }
-}
-
-/// Work that may block on a file.
-async fn beside_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
-) -> Result<T, SessionError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(SessionError::Invalid(format!("the session's work was given up: {error}"))),
     }
 }

@@ -278,7 +278,7 @@ proptest! {
 
     #[test]
     fn any_list_of_models_is_read_or_refused(body in any_json()) {
-        let _ = models::ids(body.to_string().as_bytes());
+        let _ = models::listed(body.to_string().as_bytes());
     }
 
     #[test]

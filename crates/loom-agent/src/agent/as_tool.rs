@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use loom_wire::{Content, ToolCall, ToolSpec};
 use serde_json::json;
 
-use crate::agent::driver::{Agent, Conversation};
+use crate::agent::start::{Agent, Conversation};
 use crate::agent::tool::Tool;
 use crate::agent::tool_options::ToolContext;
 

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use loom_wire::{Limits, LlmError, ToolChoice};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::agent::context::ContextPolicy;
-use crate::agent::driver::{Agent, EventHandler, Inner};
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
 use crate::agent::execute::DEFAULT_MAX_PARALLEL_TOOLS;
+use crate::agent::listener::EventHandler;
 use crate::agent::run::{Offer, Output, RunLimits, RunOptions};
 use crate::agent::schema::schema_of_value;
+use crate::agent::start::{Agent, Inner, OutputCheck};
 use crate::agent::stats::Stats;
 use crate::agent::tool::{Tool, ToolSource, Tools};
 use crate::endpoint::Timeout;
@@ -41,6 +43,7 @@ pub fn agent(name: impl Into<String>) -> AgentBuilder {
         max_parallel_tools: DEFAULT_MAX_PARALLEL_TOOLS,
         options: RunOptions::default(),
         output: None,
+        output_check: None,
         event_handler: None,
         #[cfg(feature = "otel")]
         otel: None,
@@ -63,6 +66,7 @@ pub struct AgentBuilder {
     options: RunOptions,
     /// A name and a JSON schema.
     output: Option<(String, Value)>,
+    output_check: Option<OutputCheck>,
     event_handler: Option<EventHandler>,
     #[cfg(feature = "otel")]
     otel: Option<crate::agent::otel::Otel>,
@@ -252,11 +256,13 @@ impl AgentBuilder {
     /// not fit is asked for again, twice.
     pub fn output_schema(mut self, name: impl Into<String>, schema: Value) -> Self {
         self.output = Some((name.into(), schema));
+        self.output_check = None;
         self
     }
 
     /// The type of the answer, read with [`parsed_as`](loom_wire::Message::parsed_as). See
-    /// [`output_schema`](Self::output_schema).
+    /// [`output_schema`](Self::output_schema). A value that fits the schema and that the type refuses all the same is
+    /// asked for again, too.
     ///
     /// ```
     /// #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -271,12 +277,16 @@ impl AgentBuilder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn output_type<T: JsonSchema>(self) -> Self {
-        self.output_schema(T::schema_name(), schema_of_value::<T>())
+    pub fn output_type<T: JsonSchema + DeserializeOwned>(self) -> Self {
+        let mut builder = self.output_schema(T::schema_name(), schema_of_value::<T>());
+        builder.output_check =
+            Some(|value| T::deserialize(value).map(drop).map_err(|error| error.to_string()));
+        builder
     }
 
-    /// Called with each event of each run, before the run goes on. With one, [`Agent::run`] asks for a stream, so that
-    /// there are deltas to be told of.
+    /// Called with each event of each run, in order, on a thread for blocking work: a slow or failing one does not hold
+    /// the run up. The run waits for it at its end, 5 s at most. With one, [`Agent::run`] asks for a stream, so that there
+    /// are deltas to be told of.
     ///
     /// ```
     /// use loom::AgentEvent;
@@ -322,6 +332,7 @@ impl AgentBuilder {
         }
         let mut options = self.options;
         options.limits.check().map_err(LlmError::config)?;
+        options.strict = llm.is_strict();
         if let Some((name, schema)) = self.output {
             options.output = Some(Output::new(&name, schema)?);
         }
@@ -336,6 +347,7 @@ impl AgentBuilder {
             react_mode: self.react_mode,
             max_parallel_tools: self.max_parallel_tools,
             options,
+            output_check: self.output_check,
             event_handler: self.event_handler,
             #[cfg(feature = "otel")]
             otel: self.otel,

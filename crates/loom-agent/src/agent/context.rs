@@ -102,7 +102,7 @@ pub struct Compacted {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Context {
     policy: ContextPolicy,
-    /// What the model holds, in tokens: as the caller said, or as a refusal did.
+    /// What the model holds, in tokens: as the caller said, or the server.
     limit: Option<u64>,
     /// How many messages stand before the conversation: the agent's instructions.
     offset: usize,
@@ -176,6 +176,15 @@ impl Context {
             limit: self.limit,
         };
         serde_json::to_value(kept).unwrap_or_default()
+    }
+
+    /// Whether a limit would be of use.
+    pub(crate) fn wants_limit(&self) -> bool {
+        self.limit.is_none() && self.policy != ContextPolicy::Keep
+    }
+
+    pub(crate) fn set_limit(&mut self, tokens: Option<u64>) {
+        self.limit = tokens;
     }
 
     /// Notes what the tools come to.

@@ -1,244 +1,54 @@
 //! The driver: does the IO that the run's state machine asks for.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use loom_wire::{Completion, Event, LlmError, Message, Request};
 use tokio::time::Instant;
 
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
 use crate::agent::execute::{self, Execution, Happened};
-use crate::agent::run::{Input, Offer, Run, RunOptions, Step, ToolResult, Unkept, Used};
-use crate::agent::stats::{Outcome, Stats};
-use crate::agent::tool::{ToolSource, Tools};
+use crate::agent::listener::Listener;
+use crate::agent::run::{Input, Offer, Run, Step, ToolResult, Used};
+use crate::agent::start::{AgentStream, Inner};
+use crate::agent::stats::Outcome;
+use crate::agent::tool::Tools;
 use crate::agent::tool_options::Deps;
-use crate::model::{EventStream, Llm, collect, unfinished};
-use crate::schema::PartialJson;
-use crate::session::{Session, SessionError};
+use crate::model::{EventStream, collect, unfinished};
+use crate::schema::{PartialJson, Problem};
+use crate::session::{Session, off_the_runtime};
 
-/// An agent. Cheap to clone; runs share nothing, so any number can go on at once.
-#[derive(Clone)]
-pub struct Agent(Arc<Inner>);
-
-/// Who is told of the events of each run.
-pub(crate) type EventHandler = Arc<dyn Fn(&AgentEvent) + Send + Sync>;
-
-pub(crate) struct Inner {
-    pub(crate) name: String,
-    pub(crate) llm: Arc<dyn Llm>,
-    pub(crate) system_prompt: Option<String>,
-    pub(crate) tools: Tools,
-    pub(crate) offer: Arc<Offer>,
-    pub(crate) sources: Vec<Arc<dyn ToolSource>>,
-    pub(crate) react_mode: bool,
-    pub(crate) max_parallel_tools: usize,
-    pub(crate) options: RunOptions,
-    pub(crate) event_handler: Option<EventHandler>,
-    #[cfg(feature = "otel")]
-    pub(crate) otel: Option<crate::agent::otel::Otel>,
-    pub(crate) stats: Stats,
-}
-
-/// The events of a run. Dropping it ends the run and closes its connection.
-pub type AgentStream = Pin<Box<dyn Stream<Item = Result<AgentEvent, AgentError>> + Send>>;
-
-/// What a run starts from: a text, a message, a conversation, or a run that was paused or has failed.
-pub struct Conversation {
-    start: Start,
+/// Drives a run: its events, of which `deltas` says whether there are to be any of single tokens.
+pub(crate) fn drive(
+    agent: Arc<Inner>,
+    run: Run,
+    session: Option<Session>,
     deps: Option<Deps>,
-}
-
-enum Start {
-    Messages(Vec<Arc<Message>>),
-    Resumed(Box<Run>),
-}
-
-impl From<Start> for Conversation {
-    fn from(start: Start) -> Self {
-        Self { start, deps: None }
-    }
-}
-
-impl Conversation {
-    /// Gives the run something that its tools may use: see [`ToolContext::deps`](super::ToolContext::deps).
-    ///
-    /// ```no_run
-    /// use loom::agent::Conversation;
-    ///
-    /// # async fn ask(agent: loom::Agent, customer: String) -> Result<(), loom::AgentError> {
-    /// agent.run(Conversation::from("Where are my orders?").deps(customer)).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn deps<T: Send + Sync + 'static>(self, deps: T) -> Self {
-        self.shared_deps(Some(Arc::new(deps)))
-    }
-
-    /// The same, of what is shared already.
-    #[must_use]
-    pub fn shared_deps(self, deps: Option<Deps>) -> Self {
-        Self { deps, ..self }
-    }
-}
-
-impl From<&str> for Conversation {
-    fn from(text: &str) -> Self {
-        Message::user(text).into()
-    }
-}
-
-impl From<String> for Conversation {
-    fn from(text: String) -> Self {
-        Message::user(text).into()
-    }
-}
-
-impl From<Message> for Conversation {
-    fn from(message: Message) -> Self {
-        Start::Messages(vec![Arc::new(message)]).into()
-    }
-}
-
-impl From<Vec<Message>> for Conversation {
-    fn from(messages: Vec<Message>) -> Self {
-        Start::Messages(messages.into_iter().map(Arc::new).collect()).into()
-    }
-}
-
-impl From<Run> for Conversation {
-    /// The run goes on where it stood, within the limits of the agent that resumes it.
-    fn from(run: Run) -> Self {
-        Start::Resumed(Box::new(run)).into()
-    }
-}
-
-impl Agent {
-    pub(crate) fn new(inner: Inner) -> Self {
-        Self(Arc::new(inner))
-    }
-
-    /// The agent's name.
-    pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// The LLM it asks.
-    pub fn llm(&self) -> &Arc<dyn Llm> {
-        &self.0.llm
-    }
-
-    /// Runs to the answer.
-    ///
-    /// # Errors
-    /// [`AgentError`]; a model call that broke off carries what had arrived as `partial`.
-    pub async fn run(&self, input: impl Into<Conversation>) -> Result<Message, AgentError> {
-        answer(self.events(input.into(), None, self.0.event_handler.is_some())).await
-    }
-
-    /// Runs to the answer in a session: starts from what was said there, and adds what is said now.
-    ///
-    /// What is added comes in one piece when the run ends, also when it fails: what is complete of it, never a call without
-    /// its results, and nothing if the model has said nothing. A run that was paused or has failed goes on in its session
-    /// when it is given as `input`.
-    ///
-    /// ```no_run
-    /// use loom::Session;
-    ///
-    /// # async fn talk() -> Result<(), loom::AgentError> {
-    /// let agent = loom::agent("assistant").base_url("http://localhost:8000/v1").build()?;
-    /// let session = Session::new();
-    /// agent.run_in(&session, "My name is Ada.").await?;
-    /// println!("{}", agent.run_in(&session, "What is my name?").await?.text());
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`run`](Self::run); [`AgentError::Session`] if the session cannot be read or kept.
-    pub async fn run_in(
-        &self,
-        session: &Session,
-        input: impl Into<Conversation>,
-    ) -> Result<Message, AgentError> {
-        answer(self.events(input.into(), Some(session), self.0.event_handler.is_some())).await
-    }
-
-    /// Runs in a session, as [`run_in`](Self::run_in), and reports what happens while it does.
-    pub fn stream_in(&self, session: &Session, input: impl Into<Conversation>) -> AgentStream {
-        self.events(input.into(), Some(session), true)
-    }
-
-    /// Runs and reports what happens while it does.
-    pub fn stream(&self, input: impl Into<Conversation>) -> AgentStream {
-        self.events(input.into(), None, true)
-    }
-
-    /// What this agent has done so far, in all runs, those of its clones included.
-    pub fn get_stats(&self) -> crate::agent::StatsSnapshot {
-        self.0.stats.snapshot()
-    }
-
-    fn events(&self, input: Conversation, session: Option<&Session>, deltas: bool) -> AgentStream {
-        let run = match input.start {
-            Start::Messages(mut messages) => {
-                if let Some(prompt) = &self.0.system_prompt {
-                    messages.insert(0, Arc::new(Message::system(prompt.as_str())));
-                }
-                Run::new(messages, self.0.options.clone())
-            }
-            Start::Resumed(mut run) => {
-                run.limits_mut().clone_from(&self.0.options.limits);
-                *run
-            }
-        };
-        let driver = Driver {
-            agent: Arc::clone(&self.0),
-            before: *run.used(),
-            session: session.cloned(),
-            run,
-            tools: self.0.tools.clone(),
-            offer: Arc::clone(&self.0.offer),
-            deps: input.deps,
-            deltas,
-            doing: Doing::Starting,
-            ready: VecDeque::new(),
-            clock: None,
-            is_counted: false,
-        };
-        let events: AgentStream = Box::pin(stream::unfold(driver, |mut driver| async move {
-            driver.next().await.map(|event| (event, driver))
-        }));
-        #[cfg(feature = "otel")]
-        let events = crate::agent::otel::run(self.0.otel.as_ref(), &self.0.name, events);
-        events
-    }
-}
-
-/// The answer of a run.
-async fn answer(mut events: AgentStream) -> Result<Message, AgentError> {
-    while let Some(event) = events.next().await {
-        if let AgentEvent::Finish { message, .. } = event? {
-            return Ok(*message);
-        }
-    }
-    Err(AgentError::Execution("the run ended without an answer".into()))
-}
-
-impl std::fmt::Debug for Agent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let tools: Vec<&str> = self.0.offer.specs().iter().map(|spec| spec.name.as_str()).collect();
-        f.debug_struct("Agent")
-            .field("name", &self.0.name)
-            .field("model", &self.0.llm.model_name())
-            .field("tools", &tools)
-            .finish_non_exhaustive()
-    }
+    deltas: bool,
+) -> AgentStream {
+    let driver = Driver {
+        before: *run.used(),
+        session,
+        run,
+        tools: agent.tools.clone(),
+        offer: Arc::clone(&agent.offer),
+        deps,
+        deltas,
+        doing: Doing::Starting,
+        ready: VecDeque::new(),
+        clock: None,
+        is_counted: false,
+        listener: agent.event_handler.clone().map(Listener::new),
+        agent,
+    };
+    Box::pin(stream::unfold(
+        driver,
+        |mut driver| async move { driver.next().await.map(|event| (event, driver)) },
+    ))
 }
 
 struct Driver {
@@ -258,6 +68,7 @@ struct Driver {
     /// Since when time is to be added to the run's.
     clock: Option<Instant>,
     is_counted: bool,
+    listener: Option<Listener>,
 }
 
 enum Doing {
@@ -276,7 +87,9 @@ impl Driver {
     async fn next(&mut self) -> Option<Result<AgentEvent, AgentError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.tell(&event);
+                if let Some(listener) = &self.listener {
+                    listener.tell(&event).await;
+                }
                 return Some(Ok(event));
             }
             match std::mem::replace(&mut self.doing, Doing::Nothing) {
@@ -285,6 +98,9 @@ impl Driver {
                     self.keep_failed(&mut error).await;
                     let paused = matches!(*error, AgentError::ApprovalRequired { .. });
                     self.ended(if paused { Outcome::Paused } else { Outcome::Failed });
+                    if let Some(listener) = &self.listener {
+                        listener.catch_up().await;
+                    }
                     return Some(Err(*error));
                 }
                 doing => self.doing = doing,
@@ -295,7 +111,8 @@ impl Driver {
                     Ok(advanced) => advanced.err(),
                     Err(_) => {
                         self.keep_time();
-                        Some(self.run.out_of_time())
+                        let arrived = self.arrived();
+                        Some(self.run.out_of_time(arrived))
                     }
                 },
             };
@@ -306,12 +123,11 @@ impl Driver {
         }
     }
 
-    /// Whoever listens must not harm the run.
-    fn tell(&self, event: &AgentEvent) {
-        if let Some(handler) = &self.agent.event_handler
-            && std::panic::catch_unwind(AssertUnwindSafe(|| handler(event))).is_err()
-        {
-            tracing::warn!(target: "loom", "the event handler panicked");
+    /// What there is of the answer that is being waited for.
+    fn arrived(&mut self) -> Option<Completion> {
+        match &mut self.doing {
+            Doing::Model(_, completion, _) => Some(std::mem::take(&mut **completion)),
+            _ => None,
         }
     }
 
@@ -340,7 +156,7 @@ impl Driver {
     /// Starts from what was said in the session.
     async fn open_session(&mut self) -> Result<(), AgentError> {
         let Some(session) = self.session.clone().filter(|_| self.run.turns() == 0) else { return Ok(()) };
-        let loaded = beside_the_runtime(move || session.load())
+        let loaded = off_the_runtime(move || session.load())
             .await
             .map_err(|error| AgentError::Session { error, run: None })?;
         let offset = usize::from(self.agent.system_prompt.is_some());
@@ -354,7 +170,7 @@ impl Driver {
         let Some(session) = self.session.clone() else { return Ok(()) };
         let unkept = Arc::new(self.run.take_unkept(&self.agent.llm.model_name()));
         let adding = Arc::clone(&unkept);
-        beside_the_runtime(move || add(&session, &adding)).await.map_err(|error| {
+        off_the_runtime(move || adding.add_to(&session)).await.map_err(|error| {
             self.run.not_kept(&unkept);
             AgentError::Session { error, run: Some(self.run.stored()) }
         })
@@ -461,6 +277,7 @@ impl Driver {
             self.look_for_tools().await?;
         }
         self.keep_time();
+        self.run.learn_window(|| self.agent.llm.context_window());
         self.step(input)
     }
 
@@ -524,7 +341,14 @@ impl Driver {
                     let run = self.run.stored();
                     Doing::Failing(Box::new(AgentError::ApprovalRequired { calls, run }))
                 }
-                Step::Done(message) => Doing::Ending(message),
+                Step::Done(message) => {
+                    let refused = self.agent.output_check.as_ref().zip(message.parsed.as_ref());
+                    if let Some(Err(why)) = refused.map(|(check, parsed)| check(parsed)) {
+                        input = Input::Refused(vec![Problem { path: String::new(), message: why }]);
+                        continue;
+                    }
+                    Doing::Ending(message)
+                }
             };
             return Ok(());
         }
@@ -537,25 +361,8 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let Some(session) = &self.session else { return };
         let unkept = self.run.take_unkept(&self.agent.llm.model_name());
-        if let Err(error) = add(session, &unkept) {
+        if let Err(error) = unkept.add_to(session) {
             tracing::warn!(target: "loom", "what a run had said was not kept: {error}");
         }
-    }
-}
-
-fn add(session: &Session, unkept: &Unkept) -> Result<(), SessionError> {
-    match unkept.messages.is_empty() {
-        true => Ok(()),
-        false => session.add(&unkept.messages, Some((&unkept.learnt, unkept.seen))),
-    }
-}
-
-/// Does work that may block on a file.
-async fn beside_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
-) -> Result<T, SessionError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(SessionError::Invalid(format!("the session's work was given up: {error}"))),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use loom_wire::{LlmError, Message, ToolCall};
+use loom_wire::{Completion, LlmError, Message, ToolCall};
 
 use crate::agent::run::{Limit, Run};
 use crate::schema::Problem;
@@ -38,11 +38,13 @@ pub enum AgentError {
         limit: Limit,
         /// What was used of it.
         message: String,
+        /// What had arrived of an answer when the time was up.
+        partial: Option<Box<Completion>>,
         /// The run up to there.
         run: Box<Run>,
     },
     /// The answer did not become what was asked for.
-    #[error("the answer does not fit its schema: {}", listed(problems))]
+    #[error("the answer is not what was asked for: {}", listed(problems))]
     Output {
         /// What does not fit in the last answer.
         problems: Vec<Problem>,

@@ -17,9 +17,9 @@ use opentelemetry::trace::{FutureExt, SpanKind, Status, TraceContextExt, Tracer,
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 use serde_json::json;
 
-use crate::agent::driver::AgentStream;
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
+use crate::agent::start::AgentStream;
 use crate::model::{EventStream, Llm, ServedBy};
 
 const SCOPE: &str = "loom";

@@ -24,6 +24,7 @@ mod sign;
 mod throttle;
 mod tls;
 mod transport;
+mod windows;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -285,11 +286,26 @@ impl Endpoint {
         };
         let mut answer = self.send(base.join("models"), outgoing, clocks).await?;
         let body = answer.read_all(MAX_MODELS_BODY, clocks).await?;
-        loom_wire::models::ids(&body).ok_or_else(|| {
+        let models = loom_wire::models::listed(&body).ok_or_else(|| {
             let mut error = LlmError::bad_response("the answer is not a list of models");
             error.url = Some(answer.url());
             error
-        })
+        })?;
+        for model in &models {
+            if let Some(tokens) = model.context_window {
+                self.learn_window(&model.id, tokens);
+            }
+        }
+        Ok(models.into_iter().map(|model| model.id).collect())
+    }
+
+    /// How many tokens the model's context holds, if the server has said it.
+    pub(crate) fn context_window(&self, model: &str) -> Option<u64> {
+        windows::of(self.base.origin_text(), model)
+    }
+
+    pub(crate) fn learn_window(&self, model: &str, tokens: u64) {
+        windows::learn(self.base.origin_text(), model, tokens);
     }
 
     /// Sends a request, once more with another key where the first was refused and there is another.

@@ -267,6 +267,9 @@ impl Call {
                 Err(error) => self.llm.endpoint.scrub(api_error::without_echo(error, &body)),
             };
             error.attempts = attempts;
+            if let Some(tokens) = error.context_limit {
+                llm.endpoint.learn_window(&model, tokens);
+            }
             // What TCP put into one segment must not decide: text of a stream that came with the error is delivered like
             // text that came before it, and after that nothing is repeated.
             if self.request.stream && self.decoded.iter().any(is_delta) {

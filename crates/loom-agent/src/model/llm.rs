@@ -65,6 +65,16 @@ pub trait Llm: Send + Sync {
     fn expected_wait(&self) -> Duration {
         Duration::ZERO
     }
+
+    /// How many tokens the model's context holds, as far as the server has said it. Default: not known.
+    fn context_window(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether what has to be bridged is an error. Default no.
+    fn is_strict(&self) -> bool {
+        false
+    }
 }
 
 /// Who serves a model, and where.
@@ -93,6 +103,12 @@ impl<L: Llm + ?Sized> Llm for Arc<L> {
     }
     fn expected_wait(&self) -> Duration {
         (**self).expected_wait()
+    }
+    fn context_window(&self) -> Option<u64> {
+        (**self).context_window()
+    }
+    fn is_strict(&self) -> bool {
+        (**self).is_strict()
     }
 }
 

@@ -229,6 +229,14 @@ impl Llm for UnifiedLlm {
     fn expected_wait(&self) -> Duration {
         self.0.endpoint.throttle.expected_wait()
     }
+
+    fn context_window(&self) -> Option<u64> {
+        self.0.endpoint.context_window(&self.0.known_model()?)
+    }
+
+    fn is_strict(&self) -> bool {
+        self.0.strict
+    }
 }
 
 impl fmt::Debug for UnifiedLlm {

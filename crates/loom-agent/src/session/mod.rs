@@ -61,6 +61,19 @@ pub struct Loaded {
     pub context: Value,
 }
 
+/// Does a session's work, which may block on a file, beside the async runtime.
+///
+/// # Errors
+/// The work's own; [`SessionError::Invalid`] if the runtime ends.
+pub async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
+) -> Result<T, SessionError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(SessionError::Invalid(format!("the session's work was given up: {error}"))),
+    }
+}
+
 impl Session {
     /// A new session in memory; it is gone with its last clone.
     pub fn new() -> Self {

@@ -1,11 +1,13 @@
 //! The calls of a turn: which are executed, which wait for approval, which are refused, and their results.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use loom_wire::{Content, FinishReason, Message, ToolCall, ToolChoice};
+use loom_wire::{Completion, Content, FinishReason, Message, ToolCall, ToolChoice};
 use serde::{Deserialize, Serialize};
 
-use super::{Offer, Run, ToolResult};
+use super::{Limit, Offer, Run, State, Step, ToolResult};
+use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
 
 /// The calls of one turn, in the order of the model.
@@ -32,7 +34,7 @@ enum CallState {
 }
 
 /// What is to be done about them.
-pub(super) enum Next {
+enum Next {
     Execute(Vec<ToolCall>),
     Wait(Vec<ToolCall>),
     /// All have ended: the messages that tell the model.
@@ -40,7 +42,7 @@ pub(super) enum Next {
 }
 
 impl Calls {
-    pub(super) fn next(&mut self) -> Next {
+    fn next(&mut self) -> Next {
         let open = self.those(|state| matches!(state, CallState::Open | CallState::Approved));
         if !open.is_empty() {
             return Next::Execute(open);
@@ -66,7 +68,7 @@ impl Calls {
     }
 
     /// How many can be executed.
-    pub(super) fn open(&self) -> u32 {
+    fn open(&self) -> u32 {
         let open = self.0.iter().filter(|pending| !matches!(pending.state, CallState::Ended(_))).count();
         u32::try_from(open).unwrap_or(u32::MAX)
     }
@@ -120,11 +122,109 @@ impl Calls {
 }
 
 impl Run {
+    /// The calls that wait for approval, in the order of the model.
+    pub fn held(&self) -> Vec<ToolCall> {
+        match &self.state {
+            State::Tools(calls) => calls.held(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a call was approved, so that it is executed without being asked about.
+    pub fn is_approved(&self, id: &str) -> bool {
+        matches!(&self.state, State::Tools(calls) if calls.is_approved(id))
+    }
+
+    /// Approves the call with that id, or with `None` all that wait.
+    ///
+    /// # Errors
+    /// [`AgentError::Execution`] if none waits under that id.
+    pub fn approve(&mut self, id: Option<&str>) -> Result<(), AgentError> {
+        self.decide(id, None)
+    }
+
+    /// Denies the call with that id, or with `None` all that wait. The model is told the reason and goes on.
+    ///
+    /// # Errors
+    /// [`AgentError::Execution`] if none waits under that id.
+    pub fn deny(&mut self, id: Option<&str>, reason: &str) -> Result<(), AgentError> {
+        self.decide(id, Some(reason))
+    }
+
+    fn decide(&mut self, id: Option<&str>, denied: Option<&str>) -> Result<(), AgentError> {
+        let decided = match &mut self.state {
+            State::Tools(calls) => calls.decide(id, denied),
+            _ => 0,
+        };
+        match (decided, id) {
+            (0, Some(id)) => {
+                Err(AgentError::Execution(format!("no call with the id {id:?} waits for approval")))
+            }
+            (0, None) => Err(AgentError::Execution("no call waits for approval".to_owned())),
+            _ => {
+                self.used.tool_errors += if denied.is_some() { decided } else { 0 };
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn take_calls(&mut self, completion: Completion, offer: &Offer) -> Result<Step, AgentError> {
+        let mut message = Message::from(completion);
+        make_ids_unique(&mut message.tool_calls);
+        let judged = self.judge(&message, offer);
+        message.usage = None;
+        self.messages.push(Arc::new(message));
+        let (calls, refused) = match judged {
+            Ok(calls) => calls,
+            Err(over) => return Err(self.over(Limit::RepeatedCalls, over)),
+        };
+        for result in &refused {
+            self.reports.push(result.clone());
+        }
+        self.used.tool_errors += u32::try_from(refused.len()).unwrap_or(u32::MAX);
+        let executable = calls.open();
+        self.invalid_turns = if executable == 0 { self.invalid_turns + 1 } else { 0 };
+        self.state = State::Tools(calls);
+        let limits = &self.options.limits;
+        if self.invalid_turns > limits.max_invalid_calls {
+            let most = limits.max_invalid_calls;
+            return Err(self.over(
+                Limit::InvalidCalls,
+                format!("the model made nothing but calls that cannot be executed, more than max_invalid_calls={most} turns in a row"),
+            ));
+        }
+        if let Some(most) = limits.max_tool_calls.filter(|most| self.used.tool_calls + executable > *most) {
+            return Err(self.over(
+                Limit::ToolCalls,
+                format!("the model wants {executable} more tool calls beyond max_tool_calls={most}"),
+            ));
+        }
+        self.used.tool_calls += executable;
+        self.next_calls(offer)
+    }
+
+    /// The calls without a result, or the model's turn once all have one.
+    pub(super) fn next_calls(&mut self, offer: &Offer) -> Result<Step, AgentError> {
+        let State::Tools(calls) = &mut self.state else { return self.ask_model(offer) };
+        match calls.next() {
+            Next::Execute(open) => {
+                self.keep_to_limits()?;
+                Ok(Step::CallTools(open))
+            }
+            Next::Wait(held) => Ok(Step::Pause(held)),
+            Next::Ended(results) => {
+                self.messages.extend(results.into_iter().map(Arc::new));
+                self.state = State::Model;
+                self.ask_model(offer)
+            }
+        }
+    }
+
     /// Which calls of an answer are executed. What is refused has its result already, and is told as an event.
     ///
     /// # Errors
     /// The model insists on a call that was refused for having been repeated: in words.
-    pub(super) fn judge(&self, answer: &Message, offer: &Offer) -> Result<(Calls, Vec<AgentEvent>), String> {
+    fn judge(&self, answer: &Message, offer: &Offer) -> Result<(Calls, Vec<AgentEvent>), String> {
         let mut refused = Vec::new();
         let mut calls = Vec::with_capacity(answer.tool_calls.len());
         let filtered = answer.finish_reason == Some(FinishReason::ContentFilter);
@@ -223,7 +323,7 @@ fn refusal(call: &ToolCall, why: &str) -> ToolResult {
 
 /// A result is tied to its call by the id, so no two calls of a turn may share one. [`loom_wire`] sees to that; an LLM
 /// that users wrote may not.
-pub(super) fn make_ids_unique(calls: &mut [ToolCall]) {
+fn make_ids_unique(calls: &mut [ToolCall]) {
     let mut seen = std::collections::HashSet::new();
     for (at, call) in calls.iter_mut().enumerate() {
         if call.id.is_empty() {

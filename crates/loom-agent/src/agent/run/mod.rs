@@ -8,13 +8,21 @@
 //! | here | the states and the steps between them |
 //! | `limits` | how far a run may go, and what it has used of that |
 //! | `offer` | the tools, and whether a call fits them |
-//! | `output` | the answer that must fit a schema |
 //! | `calls` | the calls of a turn: refused, held, executed |
+//! | `output` | the answer that must fit a schema |
+//! | `answer` | the answer is taken, or asked for again |
+//! | `compact` | the conversation is too long for the model |
+//! | `kept` | what of the run a session gets |
+//! | `stored` | the run as JSON |
 
+mod answer;
 mod calls;
+mod compact;
+mod kept;
 mod limits;
 mod offer;
 mod output;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -29,15 +37,13 @@ use serde::{Deserialize, Serialize};
 use crate::agent::context::{Context, ContextPolicy, Cut};
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
-use crate::session::complete_part;
+use crate::schema::Problem;
 
-use calls::{Calls, Next};
+use calls::Calls;
+pub use kept::Unkept;
 pub use limits::{Limit, Prices, RunLimits, Used};
 pub use offer::Offer;
 pub use output::Output;
-
-/// The form in which runs are stored; a program refuses newer ones.
-const VERSION: u32 = 1;
 
 /// What a run is asked for, beside its messages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,9 +61,19 @@ pub struct RunOptions {
     /// session, else [`ContextPolicy::Keep`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_policy: Option<ContextPolicy>,
-    /// How many tokens the model's context holds. Default: what a refusal says.
+    /// How many tokens the model's context holds. Default: what the server has said of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
+    /// What had to be bridged ends the run. Nothing is left out of a conversation then unless a policy says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+}
+
+impl RunOptions {
+    fn policy(&self, in_session: bool) -> ContextPolicy {
+        let default = if in_session && !self.strict { ContextPolicy::Trim } else { ContextPolicy::Keep };
+        self.context_policy.unwrap_or(default)
+    }
 }
 
 impl From<RunLimits> for RunOptions {
@@ -126,6 +142,8 @@ pub enum Input {
     ToolResults(Vec<ToolResult>),
     /// The model could not be asked: the run goes on if leaving out old turns may help, else it ends with this error.
     Failed(LlmError),
+    /// The answer fits its schema, but its type takes no such value: the model is told and asked again.
+    Refused(Vec<Problem>),
     /// The summary that was asked for, or why there is none.
     Summary(Result<Box<Completion>, LlmError>),
 }
@@ -156,26 +174,15 @@ pub struct ToolResult {
     pub is_error: bool,
 }
 
-/// What a session lacks of a run.
-#[derive(Clone, Debug)]
-pub struct Unkept {
-    /// The messages, to be added as one block.
-    pub messages: Vec<Arc<Message>>,
-    /// What was learnt about sending the conversation.
-    pub learnt: serde_json::Value,
-    /// How many messages of the session that speaks of.
-    pub seen: usize,
-}
-
 impl Run {
     /// A run over these messages.
     pub fn new(messages: Vec<Arc<Message>>, options: RunOptions) -> Self {
         let given = messages.len();
-        let policy = options.context_policy.unwrap_or(ContextPolicy::Keep);
+        let policy = options.policy(false);
         let context = Context::new(policy, options.context_window, &messages);
         let instructions = messages.iter().take_while(|message| message.role == Role::System).count();
         Self {
-            version: VERSION,
+            version: stored::VERSION,
             messages,
             given,
             options,
@@ -202,49 +209,6 @@ impl Run {
     /// What the run has added to the conversation.
     pub fn new_messages(&self) -> &[Arc<Message>] {
         self.messages.get(self.given..).unwrap_or_default()
-    }
-
-    /// Lets the run continue a session. `offset`: how many of its messages are the agent's own instructions, which the
-    /// session does not keep. `history`: what was said in the session before. `learnt`: what
-    /// [`take_unkept`](Self::take_unkept) gave the last time.
-    pub fn continue_session(
-        &mut self,
-        offset: usize,
-        history: Vec<Arc<Message>>,
-        learnt: &serde_json::Value,
-        model: &str,
-    ) {
-        let (offset, count) = (offset.min(self.messages.len()), history.len());
-        self.messages.splice(offset..offset, history);
-        self.given += count;
-        self.kept = offset + count;
-        let policy = self.options.context_policy.unwrap_or_default();
-        self.context = Context::new(policy, self.options.context_window, &self.messages);
-        self.context.resume(offset, learnt, model);
-    }
-
-    /// What a session lacks of the run, as far as it is complete: never a call without its results, and nothing before the
-    /// model has said something. It counts as kept from now on.
-    pub fn take_unkept(&mut self, model: &str) -> Unkept {
-        let seen = self.kept.saturating_sub(self.context.offset());
-        let messages = complete_part(self.messages.get(self.kept..).unwrap_or_default()).to_vec();
-        self.kept += messages.len();
-        Unkept { messages, learnt: self.context.to_keep(model), seen }
-    }
-
-    /// It could not be kept: it is lacking again.
-    pub fn not_kept(&mut self, unkept: &Unkept) {
-        self.kept = self.kept.saturating_sub(unkept.messages.len());
-    }
-
-    /// Whether leaving out old turns may help against this refusal.
-    pub fn may_compact(&self, refusal: &LlmError) -> bool {
-        matches!(self.state, State::Model) && self.context.clone().overflow(&self.messages, refusal).is_some()
-    }
-
-    /// Takes over what was kept since this copy was made.
-    pub(crate) fn kept_as(&mut self, other: &Self) {
-        self.kept = other.kept;
     }
 
     /// How often the model was asked.
@@ -287,49 +251,10 @@ impl Run {
         matches!(self.state, State::Done)
     }
 
-    /// The calls that wait for approval, in the order of the model.
-    pub fn held(&self) -> Vec<ToolCall> {
-        match &self.state {
-            State::Tools(calls) => calls.held(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Whether a call was approved, so that it is executed without being asked about.
-    pub fn is_approved(&self, id: &str) -> bool {
-        matches!(&self.state, State::Tools(calls) if calls.is_approved(id))
-    }
-
-    /// Approves the call with that id, or with `None` all that wait.
-    ///
-    /// # Errors
-    /// [`AgentError::Execution`] if none waits under that id.
-    pub fn approve(&mut self, id: Option<&str>) -> Result<(), AgentError> {
-        self.decide(id, None)
-    }
-
-    /// Denies the call with that id, or with `None` all that wait. The model is told the reason and goes on.
-    ///
-    /// # Errors
-    /// [`AgentError::Execution`] if none waits under that id.
-    pub fn deny(&mut self, id: Option<&str>, reason: &str) -> Result<(), AgentError> {
-        self.decide(id, Some(reason))
-    }
-
-    fn decide(&mut self, id: Option<&str>, denied: Option<&str>) -> Result<(), AgentError> {
-        let decided = match &mut self.state {
-            State::Tools(calls) => calls.decide(id, denied),
-            _ => 0,
-        };
-        match (decided, id) {
-            (0, Some(id)) => {
-                Err(AgentError::Execution(format!("no call with the id {id:?} waits for approval")))
-            }
-            (0, None) => Err(AgentError::Execution("no call waits for approval".to_owned())),
-            _ => {
-                self.used.tool_errors += if denied.is_some() { decided } else { 0 };
-                Ok(())
-            }
+    /// Takes over how many tokens the model's context holds, if nobody has said so yet and it matters.
+    pub fn learn_window(&mut self, known: impl FnOnce() -> Option<u64>) {
+        if self.context.wants_limit() {
+            self.context.set_limit(known());
         }
     }
 
@@ -341,31 +266,6 @@ impl Run {
     /// What is to be told of the steps since the last time: what was bridged, and calls that were not executed.
     pub fn take_reports(&mut self) -> Vec<AgentEvent> {
         std::mem::take(&mut self.reports)
-    }
-
-    /// The run as JSON. It holds the conversation, and no keys.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// A run that was stored.
-    ///
-    /// # Errors
-    /// [`AgentError::Execution`] if it is none, or one of a later version of Loom.
-    pub fn from_json(text: &str) -> Result<Self, AgentError> {
-        #[derive(Deserialize)]
-        struct Head {
-            version: Option<u32>,
-        }
-        let wrong = |error: String| AgentError::Execution(format!("this is no stored run: {error}"));
-        let head: Head = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        match head.version {
-            None => Err(wrong("it has no version".to_owned())),
-            Some(version) if version > VERSION => Err(wrong(format!(
-                "it has version {version}, and this Loom knows {VERSION}: use the Loom that stored it, or a newer one"
-            ))),
-            Some(_) => serde_json::from_str(text).map_err(|error| wrong(error.to_string())),
-        }
     }
 
     /// Takes what happened and says what to do next. `offer` holds the tools.
@@ -392,6 +292,7 @@ impl Run {
                 let cut = cut.clone();
                 self.take_summary(summary, &cut, offer)
             }
+            (Input::Refused(problems), State::Done) => self.take_refusal(problems, offer),
             (Input::Completion(completion), State::Model) => self.take_completion(*completion, offer),
             (Input::Held(ids), State::Tools(calls)) => {
                 calls.hold(&ids);
@@ -444,50 +345,6 @@ impl Run {
         }))
     }
 
-    /// Sends less of the conversation from now on, with a summary of what goes if that is wanted.
-    fn leave_out(&mut self, cut: Cut, offer: &Offer) -> Result<Step, AgentError> {
-        if self.context.policy() == ContextPolicy::Summarize {
-            return Ok(self.ask_summary(cut));
-        }
-        self.compact(&cut, None);
-        Ok(self.request(offer))
-    }
-
-    fn ask_summary(&mut self, cut: Cut) -> Step {
-        let messages = self.context.summary_request(&self.messages, &cut);
-        self.state = State::Summarizing(cut);
-        Step::Summarize(Box::new(Request { messages, ..Request::default() }))
-    }
-
-    fn take_summary(
-        &mut self,
-        summary: Result<Box<Completion>, LlmError>,
-        cut: &Cut,
-        offer: &Offer,
-    ) -> Result<Step, AgentError> {
-        let summary = match summary {
-            Ok(completion) => {
-                self.add_usage(completion.usage);
-                self.used.count(&self.options.limits, &[], &completion);
-                Some(completion.content.trim().to_owned())
-                    .filter(|text| !text.is_empty())
-                    .ok_or_else(|| "the model wrote no summary".to_owned())
-            }
-            Err(error) => Err(error.message.clone()),
-        };
-        self.compact(cut, Some(summary));
-        self.state = State::Model;
-        self.keep_to_limits()?;
-        Ok(self.request(offer))
-    }
-
-    fn compact(&mut self, cut: &Cut, summary: Option<Result<String, String>>) {
-        let compacted = self.context.compact(&self.messages, cut, summary);
-        let detail = format!("{} turns, {} messages", compacted.removed_turns, compacted.removed_messages);
-        ledger::merge(&mut self.ledger, [LedgerEntry::new(Rule::ContextCompacted, detail)]);
-        self.reports.push(AgentEvent::ContextCompacted(compacted));
-    }
-
     fn keep_to_limits(&self) -> Result<(), AgentError> {
         match self.used.exceeds(&self.options.limits) {
             Some((limit, message)) => Err(self.over(limit, format!("the run has used {message}"))),
@@ -496,13 +353,15 @@ impl Run {
     }
 
     fn over(&self, limit: Limit, message: String) -> AgentError {
-        AgentError::Limit { limit, message, run: self.stored() }
+        AgentError::Limit { limit, message, partial: None, run: self.stored() }
     }
 
-    /// The error of a run whose time is up; the driver looks at the clock.
-    pub fn out_of_time(&self) -> AgentError {
+    /// The error of a run whose time is up; the driver looks at the clock. `partial`: what had arrived of an answer.
+    pub fn out_of_time(&self, partial: Option<Completion>) -> AgentError {
         let most = self.options.limits.max_seconds.unwrap_or_default();
-        self.over(Limit::Time, format!("the run has taken all of max_seconds={most}"))
+        let message = format!("the run has taken all of max_seconds={most}");
+        let partial = partial.filter(|partial| !partial.is_empty()).map(Box::new);
+        AgentError::Limit { limit: Limit::Time, message, partial, run: self.stored() }
     }
 
     /// For an error: the run as it stands.
@@ -519,7 +378,7 @@ impl Run {
         if estimated {
             entries.push(LedgerEntry::new(Rule::UsageEstimated, ""));
         }
-        self.note(entries);
+        self.note(entries)?;
         if completion.tool_calls.is_empty() {
             self.take_answer(completion, offer)
         } else {
@@ -527,145 +386,16 @@ impl Run {
         }
     }
 
-    /// What a turn needed is told at once and kept for the answer.
-    fn note(&mut self, entries: Vec<LedgerEntry>) {
+    /// What a turn needed is told at once and kept for the answer. Where nothing may be bridged, it is an error.
+    fn note(&mut self, entries: Vec<LedgerEntry>) -> Result<(), AgentError> {
+        if let Some(entry) = entries.first().filter(|_| self.options.strict) {
+            return Err(self.failed(entry.clone().into_error()));
+        }
         if !entries.is_empty() {
             self.reports.push(AgentEvent::Adaptation { ledger: entries.clone() });
             ledger::merge(&mut self.ledger, entries);
         }
-    }
-
-    fn take_answer(&mut self, completion: Completion, offer: &Offer) -> Result<Step, AgentError> {
-        if let Some(wanted) = self.unheeded_choice(offer) {
-            return self.tell_choice(completion, &wanted, offer);
-        }
-        let mut parsed = None;
-        let mut text = None;
-        if let Some(output) = &self.options.output {
-            match output.read(&completion) {
-                Ok((value, extracted)) => (parsed, text) = (Some(value), extracted),
-                Err(problems) => {
-                    // The format could not be asked for beside the tools, so this turn owes nothing.
-                    let is_due = !completion.ledger.iter().any(|entry| entry.rule == Rule::FormatAfterTools);
-                    if is_due && self.repairs >= output.max_retries {
-                        let text = completion.content.clone();
-                        self.messages.push(Arc::new(completion.into()));
-                        return Err(AgentError::Output { problems, text, run: self.stored() });
-                    }
-                    let told = if is_due { output.repair(&problems) } else { output.request() };
-                    if is_due {
-                        self.repairs += 1;
-                        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                        self.note(vec![LedgerEntry::new(Rule::OutputRepaired, problems.join("; "))]);
-                    }
-                    self.answering = true;
-                    return self.ask_again(completion, told, offer);
-                }
-            }
-        }
-        let mut message = Message::from(completion);
-        if let Some(json) = text {
-            self.note(vec![LedgerEntry::new(Rule::JsonExtracted, "")]);
-            message.content = Some(Content::Text(json));
-        }
-        message.parsed = parsed;
-        self.state = State::Done;
-        self.messages.push(Arc::new(message.clone()));
-        message.usage = self.usage;
-        message.ledger.clone_from(&self.ledger);
-        Ok(Step::Done(Box::new(message)))
-    }
-
-    /// Puts an answer that will not do into the conversation, and what is wrong with it.
-    fn ask_again(&mut self, completion: Completion, told: String, offer: &Offer) -> Result<Step, AgentError> {
-        if !completion.is_empty() {
-            self.messages.push(Arc::new(completion.into()));
-        }
-        self.messages.push(Arc::new(Message::user(told)));
-        self.ask_model(offer)
-    }
-
-    /// The tool choice that this turn has not kept to.
-    fn unheeded_choice(&self, offer: &Offer) -> Option<ToolChoice> {
-        let is_open = self.used.tool_calls == 0 && !self.answering && !offer.specs().is_empty();
-        self.options
-            .tool_choice
-            .clone()
-            .filter(|choice| is_open && matches!(choice, ToolChoice::Required | ToolChoice::Named(_)))
-    }
-
-    fn tell_choice(
-        &mut self,
-        completion: Completion,
-        wanted: &ToolChoice,
-        offer: &Offer,
-    ) -> Result<Step, AgentError> {
-        let what = match wanted {
-            ToolChoice::Named(name) => format!("the tool {name:?}"),
-            _ => "a tool".to_owned(),
-        };
-        if self.choice_told {
-            self.messages.push(Arc::new(completion.into()));
-            return Err(AgentError::ToolChoice {
-                message: format!("the model was to call {what} and has not, though it was asked twice"),
-                run: self.stored(),
-            });
-        }
-        self.choice_told = true;
-        self.note(vec![LedgerEntry::new(Rule::ToolChoiceIgnored, what.clone())]);
-        self.ask_again(completion, format!("You must call {what} now. Do not answer yet."), offer)
-    }
-
-    fn take_calls(&mut self, completion: Completion, offer: &Offer) -> Result<Step, AgentError> {
-        let mut message = Message::from(completion);
-        calls::make_ids_unique(&mut message.tool_calls);
-        let judged = self.judge(&message, offer);
-        message.usage = None;
-        self.messages.push(Arc::new(message));
-        let (calls, refused) = match judged {
-            Ok(calls) => calls,
-            Err(over) => return Err(self.over(Limit::RepeatedCalls, over)),
-        };
-        for result in &refused {
-            self.reports.push(result.clone());
-        }
-        self.used.tool_errors += u32::try_from(refused.len()).unwrap_or(u32::MAX);
-        let executable = calls.open();
-        self.invalid_turns = if executable == 0 { self.invalid_turns + 1 } else { 0 };
-        self.state = State::Tools(calls);
-        let limits = &self.options.limits;
-        if self.invalid_turns > limits.max_invalid_calls {
-            let most = limits.max_invalid_calls;
-            return Err(self.over(
-                Limit::InvalidCalls,
-                format!("the model made nothing but calls that cannot be executed, more than max_invalid_calls={most} turns in a row"),
-            ));
-        }
-        if let Some(most) = limits.max_tool_calls.filter(|most| self.used.tool_calls + executable > *most) {
-            return Err(self.over(
-                Limit::ToolCalls,
-                format!("the model wants {executable} more tool calls beyond max_tool_calls={most}"),
-            ));
-        }
-        self.used.tool_calls += executable;
-        self.next_calls(offer)
-    }
-
-    /// The calls without a result, or the model's turn once all have one.
-    fn next_calls(&mut self, offer: &Offer) -> Result<Step, AgentError> {
-        let State::Tools(calls) = &mut self.state else { return self.ask_model(offer) };
-        match calls.next() {
-            Next::Execute(open) => {
-                self.keep_to_limits()?;
-                Ok(Step::CallTools(open))
-            }
-            Next::Wait(held) => Ok(Step::Pause(held)),
-            Next::Ended(results) => {
-                self.messages.extend(results.into_iter().map(Arc::new));
-                self.state = State::Model;
-                self.ask_model(offer)
-            }
-        }
+        Ok(())
     }
 
     fn add_usage(&mut self, usage: Option<Usage>) {

@@ -249,6 +249,21 @@ impl Llm for Pool {
     fn expected_wait(&self) -> Duration {
         self.0.members.iter().map(|member| member.llm.expected_wait()).min().unwrap_or_default()
     }
+
+    /// The largest: what is too long for one goes to that.
+    fn context_window(&self) -> Option<u64> {
+        let windows: Option<Vec<u64>> = self
+            .0
+            .members
+            .iter()
+            .map(|member| member.context_window.or_else(|| member.llm.context_window()))
+            .collect();
+        windows?.into_iter().max()
+    }
+
+    fn is_strict(&self) -> bool {
+        self.0.members.iter().any(|member| member.llm.is_strict())
+    }
 }
 
 fn events(call: PoolCall) -> EventStream {
