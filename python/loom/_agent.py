@@ -158,7 +158,15 @@ class Agent:
         return _loom.Options(self._limits, self._tool_choice, output, *self._context, strict)
 
     async def run(
-        self, message: Input, *, output_type: Any = None, deps: Any = None, session: _loom.Session | None = None
+        self,
+        message: Input,
+        *,
+        output_type: Any = None,
+        deps: Any = None,
+        session: _loom.Session | None = None,
+        extra_headers: Mapping[str, str | None] | None = None,
+        extra_query: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> _loom.Message:
         """Runs to the answer.
 
@@ -168,9 +176,11 @@ class Agent:
                 not changed. Or a ``Run`` that was paused or has failed, to go on with it within this agent's limits.
             output_type: what the answer is, instead of the agent's own ``output_type``.
             deps: anything that the run's tools shall have: ``ToolContext.deps``.
-
             session: starts from what was said there, and adds what is said now, in one piece when the run ends; of a
                 run that fails what is complete, never a call without its results.
+            extra_headers: headers of each model call of this run; a value of None leaves one out.
+            extra_query: query parameters of each model call of this run.
+            extra_body: fields of the body of each model call of this run; they win over all others.
 
         Returns:
             The answer, with ``content``, ``parsed`` (the value of its type), ``usage`` (of the whole run),
@@ -187,28 +197,54 @@ class Agent:
             Each of them holds the run as it stood (``error.run``, ``error.transcript``).
         """
         answer: _loom.Message | None = None
-        async for event in self._events(message, output_type, deps, session, deltas=self.event_handler is not None):
+        extra = {"extra_headers": extra_headers, "extra_query": extra_query, "extra_body": extra_body}
+        deltas = self.event_handler is not None
+        async for event in self._events(message, output_type, deps, session, extra, deltas=deltas):
             if event["type"] == "finish":
                 answer = event["message"]
         assert answer is not None  # the machine ends with an answer or raises
         return answer
 
     def run_sync(
-        self, message: Input, *, output_type: Any = None, deps: Any = None, session: _loom.Session | None = None
+        self,
+        message: Input,
+        *,
+        output_type: Any = None,
+        deps: Any = None,
+        session: _loom.Session | None = None,
+        extra_headers: Mapping[str, str | None] | None = None,
+        extra_query: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> _loom.Message:
         """``run`` for scripts and notebooks: waits for the answer, also where an event loop is running already."""
         import asyncio
 
+        run = self.run(
+            message,
+            output_type=output_type,
+            deps=deps,
+            session=session,
+            extra_headers=extra_headers,
+            extra_query=extra_query,
+            extra_body=extra_body,
+        )
         if asyncio._get_running_loop() is None:
-            return asyncio.run(self.run(message, output_type=output_type, deps=deps, session=session))
+            return asyncio.run(run)
         # The running loop cannot be waited for from inside itself, so the run gets a loop and a thread of its own.
-        again = self.run(message, output_type=output_type, deps=deps, session=session)
         from ._sync import run_in_thread
 
-        return run_in_thread(again, asyncio.current_task())
+        return run_in_thread(run, asyncio.current_task())
 
     def stream(
-        self, message: Input, *, output_type: Any = None, deps: Any = None, session: _loom.Session | None = None
+        self,
+        message: Input,
+        *,
+        output_type: Any = None,
+        deps: Any = None,
+        session: _loom.Session | None = None,
+        extra_headers: Mapping[str, str | None] | None = None,
+        extra_query: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> _RunEvents:
         """Runs and reports what happens, as an async iterator of dicts.
 
@@ -224,7 +260,8 @@ class Agent:
 
         Leaving the loop early ends the run and closes its connection.
         """
-        return _RunEvents(self._events(message, output_type, deps, session, deltas=True))
+        extra = {"extra_headers": extra_headers, "extra_query": extra_query, "extra_body": extra_body}
+        return _RunEvents(self._events(message, output_type, deps, session, extra, deltas=True))
 
     def as_tool(self, *, name: str, description: str, **options: Any) -> Tool:
         """The agent as a tool that another one may call: with a message, to which it answers by a run of its own. That
@@ -246,13 +283,20 @@ class Agent:
         return tool
 
     def _events(
-        self, message: Input, output_type: Any, deps: Any, session: _loom.Session | None, *, deltas: bool
+        self,
+        message: Input,
+        output_type: Any,
+        deps: Any,
+        session: _loom.Session | None,
+        extra: dict[str, Any],
+        *,
+        deltas: bool,
     ) -> AsyncGenerator[dict[str, Any], None]:
         if self._driver is None:
             from ._drive import Driver
 
             self._driver = Driver(self)
-        events = self._driver.events(message, output_type, deps, session, deltas)
+        events = self._driver.events(message, output_type, deps, session, extra, deltas)
         if self.event_handler is not None:
             from . import _listen
 

@@ -25,7 +25,13 @@ class Driver:
         self._native = agent.llm._native if built_in else None
 
     async def events(
-        self, start: Input, output_type: Any, deps: Any, session: _loom.Session | None, deltas: bool
+        self,
+        start: Input,
+        output_type: Any,
+        deps: Any,
+        session: _loom.Session | None,
+        extra: dict[str, Any],
+        deltas: bool,
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a run. ``deltas``: also those of single tokens."""
         agent = self._agent
@@ -38,7 +44,7 @@ class Driver:
         outcome = ""  # a run that is left before its end is not counted
         try:
             tools = await agent._toolset.now()
-            kind, value = run.start(tools.specs, options)
+            kind, value = run.start(tools.specs, options, extra)
             while True:
                 for report in run.reports():
                     yield report

@@ -8,7 +8,7 @@ import loom
 import pytest
 from conftest import KEY, agent_for, ask, collect, llm_for, run, texts
 from loom import Message
-from replies import USAGE, chunk, sse, streamed, whole
+from replies import USAGE, chunk, sse, streamed, tool_calls, whole
 
 # ---- Message
 
@@ -124,6 +124,56 @@ def test_a_server_that_does_not_stream(server):
     server.script(whole({"content": "all at once"}, usage=USAGE))
     message = run(agent_for(server).run("hi"))
     assert (message.content, message.usage.total_tokens) == ("all at once", 12)
+
+
+def test_what_a_run_adds_goes_with_each_of_its_calls_and_no_other(server):
+    def now() -> str:
+        """The time."""
+        return "noon"
+
+    extra = {"extra_headers": {"X-Trace-Id": "7f3a", "X-Team": None}, "extra_query": {"n": 1}, "extra_body": {"k": 2}}
+    agent = agent_for(server, tools=[now], default_headers={"X-Team": "search"})
+    server.script(tool_calls(("now", {}), stream=False), whole({"content": "It is noon."}))
+    run(agent.run("When?", **extra))
+    agent.run_sync("When?", **extra)
+    run(collect(agent.stream("When?", **extra)))
+    run(agent.run("When?"))
+    *extended, plain = server.chats
+    assert len(extended) == 4
+    for request in extended:
+        assert (request.headers["x-trace-id"], request.query, request.json["k"]) == ("7f3a", {"n": "1"}, 2)
+        assert "x-team" not in request.headers
+    assert plain.headers["x-team"] == "search" and not plain.query and "k" not in plain.json
+    assert "x-trace-id" not in plain.headers
+
+
+def test_an_llm_of_ones_own_is_handed_what_a_run_adds():
+    class Own(loom.BaseLLM):
+        async def stream(self, messages, **params):
+            yield {"type": "content_delta", "content": str(params)}
+            yield {"type": "finish", "finish_reason": "stop"}
+
+    agent = loom.agent(llm=Own())
+    answer = agent.run_sync("Hi", extra_headers={"A": "b", "C": None}, extra_query={"q": "1"}, extra_body={"k": [2]})
+    extra = {"extra_headers": {"A": "b", "C": None}, "extra_query": {"q": "1"}, "extra_body": {"k": [2]}}
+    assert answer.content == str(extra)
+    assert agent.run_sync("Hi").content == "{}"
+
+
+@pytest.mark.parametrize(
+    ("extra", "error"),
+    [
+        ({"extra_headers": {"A": "b\r\nC: sk-secret"}}, loom.ConfigurationError),
+        ({"extra_headers": {"A\r\nC: sk-secret": "b"}}, loom.ConfigurationError),
+        ({"extra_headers": {"A": 1}}, TypeError),
+        ({"extra_headers": [1]}, TypeError),
+        ({"extra_body": "sk-secret"}, TypeError),
+    ],
+)
+def test_what_a_run_cannot_add_is_refused(server, extra, error):
+    with pytest.raises(error) as caught:
+        run(agent_for(server).run("hi", **extra))
+    assert "sk-secret" not in repr(caught.value) and not server.chats
 
 
 # ---- What an agent is made of

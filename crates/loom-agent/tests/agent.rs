@@ -141,3 +141,29 @@ fn a_tool_has_a_name_that_servers_take() {
     let error = loom::agent("a").base_url("http://127.0.0.1:9/v1").tool(tool).build().unwrap_err();
     assert!(matches!(&error, AgentError::Tool(why) if why.contains("get_weather")), "{error}");
 }
+
+#[tokio::test]
+async fn what_a_run_adds_goes_with_each_of_its_calls_and_no_other() {
+    let server = server().await;
+    let agent = agent(&server).tool(weather()).header("X-Team", "search").build().unwrap();
+    let extra = loom::agent::Extra::default()
+        .header("X-Trace-Id", "7f3a")
+        .without_header("X-Team")
+        .query("tenant", "a")
+        .body("top_k", 20);
+    assert!(!format!("{extra:?}").contains("7f3a"));
+    let asked = loom::agent::Conversation::from("How is the weather in Paris?").extra(extra);
+    agent.run(asked).await.unwrap();
+    agent.run("hello").await.unwrap();
+    let mut requests = server.requests();
+    requests.retain(|request| request.path.ends_with("/chat/completions"));
+    let (last, extended) = requests.split_last().unwrap();
+    assert_eq!(extended.len(), 2, "the question, and the result of the tool");
+    for request in extended {
+        assert_eq!((request.header("x-trace-id"), request.header("x-team")), (Some("7f3a"), None));
+        assert_eq!(request.json()["top_k"], 20);
+        assert!(request.target.ends_with("?tenant=a"), "{}", request.target);
+    }
+    assert_eq!((last.header("x-trace-id"), last.header("x-team")), (None, Some("search")));
+    assert!(last.json().get("top_k").is_none() && !last.target.contains('?'));
+}

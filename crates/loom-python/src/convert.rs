@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use loom::ToolSpec;
+use loom::agent::Extra;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -57,6 +58,37 @@ pub(crate) fn params(dict: Option<&Bound<'_, PyDict>>) -> PyResult<Map<String, V
         }
     }
     Ok(params)
+}
+
+/// Takes `extra_headers`, `extra_query` and `extra_body` out of a call's parameters.
+pub(crate) fn extra(params: &mut Map<String, Value>) -> PyResult<Extra> {
+    let mut fields = |of: &str| match params.shift_remove(of) {
+        None => Ok(Map::new()),
+        Some(Value::Object(fields)) => Ok(fields),
+        Some(_) => Err(PyTypeError::new_err(format!("{of} is a dict"))),
+    };
+    let mut extra = Extra::default();
+    for (name, value) in fields("extra_headers")? {
+        extra = match value {
+            Value::Null => extra.without_header(name),
+            Value::String(value) => extra.header(name, value),
+            _ => {
+                let why = format!("extra_headers: the value of {name:?} is a str or None");
+                return Err(PyTypeError::new_err(why));
+            }
+        };
+    }
+    for (name, value) in fields("extra_query")? {
+        extra = match value {
+            Value::Null => extra,
+            Value::String(value) => extra.query(name, value),
+            value => extra.query(name, value.to_string()),
+        };
+    }
+    for (name, value) in fields("extra_body")? {
+        extra = extra.body(name, value);
+    }
+    Ok(extra)
 }
 
 /// Messages: a text, a message, a dict in OpenAI's form, or a sequence of those.

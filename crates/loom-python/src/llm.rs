@@ -354,37 +354,8 @@ fn request(
         },
     };
     let mut params = convert::params(params)?;
-    let extra_body = match params.shift_remove("extra_body") {
-        None => serde_json::Map::new(),
-        Some(serde_json::Value::Object(fields)) => fields,
-        Some(_) => return Err(PyTypeError::new_err("extra_body is a dict")),
-    };
-    let extra_headers = match params.shift_remove("extra_headers") {
-        None => Vec::new(),
-        Some(serde_json::Value::Object(fields)) => fields
-            .into_iter()
-            .map(|(name, value)| match value {
-                serde_json::Value::Null => Ok((name, None)),
-                serde_json::Value::String(value) => Ok((name, Some(value))),
-                _ => Err(PyTypeError::new_err(format!(
-                    "extra_headers: the value of {name:?} is a str or None"
-                ))),
-            })
-            .collect::<PyResult<_>>()?,
-        Some(_) => return Err(PyTypeError::new_err("extra_headers is a dict")),
-    };
-    let extra_query = match params.shift_remove("extra_query") {
-        None => Vec::new(),
-        Some(serde_json::Value::Object(fields)) => fields
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-            .collect(),
-        Some(_) => return Err(PyTypeError::new_err("extra_query is a dict")),
-    };
-    Ok(loom::Request {
-        extra_headers,
-        extra_query,
+    let extra = convert::extra(&mut params)?;
+    Ok(extra.added_to(loom::Request {
         messages: convert::messages(messages)?,
         tools,
         tools_in_prompt,
@@ -395,10 +366,9 @@ fn request(
             .map(|format| convert::from_py(format, "response_format"))
             .transpose()?,
         params,
-        extra_body,
-        unchecked: false,
         stream,
-    })
+        ..loom::Request::default()
+    }))
 }
 
 /// Seconds for the whole call, or an object with `connect`, `first_token`, `idle`, `loading` and `total`.

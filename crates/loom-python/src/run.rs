@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use loom::agent::{
-    ContextPolicy, Input, Offer, Outcome, Output, Run as RustRun, RunLimits, RunOptions, Stats as RustStats,
-    Step, ToolResult, Used,
+    ContextPolicy, Extra, Input, Offer, Outcome, Output, Run as RustRun, RunLimits, RunOptions,
+    Stats as RustStats, Step, ToolResult, Used,
 };
 use loom::schema::{PartialJson, Problem};
 use loom::session::off_the_runtime;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyType};
+use pyo3::types::{PyDict, PyList, PyType};
+use serde_json::{Map, Value};
 
 use crate::awaitable::{Awaitable, Job};
 use crate::completion::{Completion, ToolCall};
@@ -118,14 +119,15 @@ impl Request {
 #[pymethods]
 impl Request {
     /// The messages as OpenAI's dicts, and the keyword arguments for an LLM written in Python.
-    fn arguments<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, pyo3::types::PyDict>)> {
+    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyDict>)> {
         let request = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let text = |(name, value): (String, Option<String>)| (name, value.into());
+        let headers: Map<String, Value> = request.extra_headers.into_iter().map(text).collect();
+        let query = request.extra_query.into_iter().map(|(name, value)| (name, value.into())).collect();
+        let body = request.extra_body;
         let dicts = request.messages.iter().map(|message| convert::to_py(py, &**message));
         let messages = PyList::new(py, dicts.collect::<PyResult<Vec<_>>>()?)?;
-        let arguments = pyo3::types::PyDict::new(py);
+        let arguments = PyDict::new(py);
         if !request.tools.is_empty() {
             arguments.set_item("tools", convert::to_py(py, &request.tools)?)?;
         }
@@ -134,6 +136,11 @@ impl Request {
         }
         if let Some(choice) = &request.tool_choice {
             arguments.set_item("tool_choice", convert::to_py(py, choice)?)?;
+        }
+        for (name, fields) in [("extra_headers", headers), ("extra_query", query), ("extra_body", body)] {
+            if !fields.is_empty() {
+                arguments.set_item(name, convert::to_py(py, &fields)?)?;
+            }
         }
         Ok((messages, arguments))
     }
@@ -158,6 +165,8 @@ type Stepped<'py> = (&'static str, Bound<'py, PyAny>);
 pub(crate) struct Run {
     run: RustRun,
     tools: Option<Py<Tools>>,
+    /// What is added to each request.
+    extra: Extra,
     /// What it had used before this driver took it on.
     before: Used,
     clock: Option<Instant>,
@@ -165,7 +174,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn of(run: RustRun) -> Self {
-        Self { before: *run.used(), run, tools: None, clock: None }
+        Self { before: *run.used(), run, tools: None, extra: Extra::default(), clock: None }
     }
 }
 
@@ -261,13 +270,17 @@ impl Run {
         self.run.is_approved(id)
     }
 
-    /// Begins to drive the run, or goes on with it, within these limits.
+    /// Begins to drive the run, or goes on with it, within these limits. `extra`: `extra_headers`, `extra_query` and
+    /// `extra_body` of each request.
+    #[pyo3(signature = (tools, options, extra = None))]
     fn start<'py>(
         &mut self,
         py: Python<'py>,
         tools: Py<Tools>,
         options: &Bound<'py, Options>,
+        extra: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Stepped<'py>> {
+        self.extra = convert::extra(&mut convert::params(extra)?)?;
         self.run.limits_mut().clone_from(&options.get().0.limits);
         self.before = *self.run.used();
         self.clock = Some(Instant::now());
@@ -426,14 +439,14 @@ impl Run {
             let calls = calls.into_iter().map(|call| Bound::new(py, ToolCall(call)));
             Ok(PyList::new(py, calls.collect::<PyResult<Vec<_>>>()?)?.into_any())
         };
+        let ask = |request: loom::Request| -> PyResult<Bound<'py, PyAny>> {
+            Ok(Bound::new(py, Request(Mutex::new(self.extra.added_to(request))))?.into_any())
+        };
         Ok(match step {
             Step::CallModel(request) => {
-                let request = loom::Request { tools_in_prompt: *in_prompt, ..*request };
-                ("model", Bound::new(py, Request(Mutex::new(request)))?.into_any())
+                ("model", ask(loom::Request { tools_in_prompt: *in_prompt, ..*request })?)
             }
-            Step::Summarize(request) => {
-                ("summary", Bound::new(py, Request(Mutex::new(*request)))?.into_any())
-            }
+            Step::Summarize(request) => ("summary", ask(*request)?),
             Step::CallTools(open) => ("tools", calls(open)?),
             Step::Pause(held) => ("pause", calls(held)?),
             Step::Done(message) => ("done", Bound::new(py, Message::of(Arc::new(*message)))?.into_any()),

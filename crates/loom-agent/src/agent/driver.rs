@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
 use crate::agent::execute::{self, Execution, Happened};
+use crate::agent::extra::Extra;
 use crate::agent::listener::Listener;
 use crate::agent::run::{Input, Offer, Run, Step, ToolResult, Used};
 use crate::agent::start::{AgentStream, Inner};
@@ -28,6 +29,7 @@ pub(crate) fn drive(
     run: Run,
     session: Option<Session>,
     deps: Option<Deps>,
+    extra: Extra,
     deltas: bool,
 ) -> AgentStream {
     let driver = Driver {
@@ -37,6 +39,7 @@ pub(crate) fn drive(
         tools: agent.tools.clone(),
         offer: Arc::clone(&agent.offer),
         deps,
+        extra,
         deltas,
         doing: Doing::Starting,
         ready: VecDeque::new(),
@@ -60,6 +63,7 @@ struct Driver {
     tools: Tools,
     offer: Arc<Offer>,
     deps: Option<Deps>,
+    extra: Extra,
     deltas: bool,
     /// Where the conversation is kept.
     session: Option<Session>,
@@ -300,6 +304,7 @@ impl Driver {
     }
 
     fn ask(&self, request: Request) -> EventStream {
+        let request = self.extra.added_to(request);
         #[cfg(feature = "otel")]
         return crate::agent::otel::chat(&self.agent.llm, request);
         #[cfg(not(feature = "otel"))]

@@ -7,6 +7,7 @@ mod driver;
 pub(crate) mod error;
 mod event;
 mod execute;
+mod extra;
 mod listener;
 #[cfg(feature = "otel")]
 pub mod otel;
@@ -23,6 +24,7 @@ pub use context::{CompactReason, Compacted, Context, ContextPolicy, Cut};
 pub use error::AgentError;
 pub use event::AgentEvent;
 pub use execute::{DEFAULT_MAX_PARALLEL_TOOLS, limited};
+pub use extra::Extra;
 pub use run::{
     Input, Limit, Offer, Output, Prices, Run, RunLimits, RunOptions, Step, ToolResult, Unkept, Used,
 };

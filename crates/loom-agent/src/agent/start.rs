@@ -9,6 +9,7 @@ use loom_wire::Message;
 use crate::agent::driver;
 use crate::agent::error::AgentError;
 use crate::agent::event::AgentEvent;
+use crate::agent::extra::Extra;
 use crate::agent::listener::EventHandler;
 use crate::agent::run::{Offer, Run, RunOptions};
 use crate::agent::stats::Stats;
@@ -48,6 +49,7 @@ pub type AgentStream = Pin<Box<dyn Stream<Item = Result<AgentEvent, AgentError>>
 pub struct Conversation {
     start: Start,
     deps: Option<Deps>,
+    extra: Extra,
 }
 
 enum Start {
@@ -57,7 +59,7 @@ enum Start {
 
 impl From<Start> for Conversation {
     fn from(start: Start) -> Self {
-        Self { start, deps: None }
+        Self { start, deps: None, extra: Extra::default() }
     }
 }
 
@@ -81,6 +83,13 @@ impl Conversation {
     #[must_use]
     pub fn shared_deps(self, deps: Option<Deps>) -> Self {
         Self { deps, ..self }
+    }
+
+    /// Adds headers, query parameters and fields of the body to each model call of this run. A run that is resumed later
+    /// is given them anew.
+    #[must_use]
+    pub fn extra(self, extra: Extra) -> Self {
+        Self { extra, ..self }
     }
 }
 
@@ -194,7 +203,8 @@ impl Agent {
                 *run
             }
         };
-        let events = driver::drive(Arc::clone(&self.0), run, session.cloned(), input.deps, deltas);
+        let events =
+            driver::drive(Arc::clone(&self.0), run, session.cloned(), input.deps, input.extra, deltas);
         #[cfg(feature = "otel")]
         let events = crate::agent::otel::run(self.0.otel.as_ref(), &self.0.name, events);
         events
