@@ -10,6 +10,7 @@
 //! Features go down a ladder; a parameter that the caller set is left out only with leave to (`drop_params`).
 
 mod cures;
+mod names;
 mod refusal;
 #[cfg(test)]
 mod tests;
