@@ -16,15 +16,24 @@ if TYPE_CHECKING:
 
 
 async def to_be_held(tools: Mapping[str, Tool], run: Any, calls: list[_loom.ToolCall]) -> list[str]:
-    """The ids of the calls that somebody must approve first."""
+    """The ids of the calls that somebody must approve first.
+
+    Raises:
+        ToolError: whether one needs it could not be told.
+    """
     held = []
     for call in calls:
         needed = getattr(tools.get(call.name), "requires_approval", False)
         if needed and not run.is_approved(call.id):
             if callable(needed):
-                needed = needed(call.arguments)
-                if hasattr(needed, "__await__"):
-                    needed = await needed
+                try:
+                    needed = needed(call.arguments)
+                    if hasattr(needed, "__await__"):
+                        needed = await needed
+                except Exception as error:  # then nobody knows, so the call must not be made
+                    raise ToolError(
+                        f"requires_approval of the tool {call.name!r} failed: {_describe(error)[7:]}"
+                    ) from error
             if needed:
                 held.append(call.id)
     return held

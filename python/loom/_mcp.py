@@ -127,6 +127,12 @@ class _ServerTool(Tool):
         self._server = server
         self._remote = remote
 
+    def check_offer(self) -> None:
+        """It can be called as it is."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Tool:
+        return self
+
     async def invoke(self, arguments: dict[str, Any], context: ToolContext[Any] | None = None) -> Any:
         """Calls it.
 

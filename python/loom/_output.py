@@ -32,20 +32,16 @@ class OutputType:
             self.schema = _schema.schema_of(output_type)
         except ToolError as error:
             raise ConfigurationError(f"output_type: {error}") from None
-        except RecursionError:
-            raise ConfigurationError(
-                f"output_type: {output_type!r} contains itself: use a pydantic model, or a JSON schema"
-            ) from None
 
     def typed(self, answer: _loom.Message) -> tuple[_loom.Message, Exception | None]:
         """The answer with ``parsed`` as a value of the type; or why the type refuses what its schema allows (a
         validator of a pydantic model)."""
         if self._type is None:
             return answer, None
-        from . import _schema
+        from . import _convert
 
         try:
-            value = _schema.convert(answer.parsed, self._type, "the answer")
+            value = _convert.convert(answer.parsed, self._type, "the answer")
         except (ToolError, ValueError) as error:
             return answer, error
         return answer._with_parsed(value), None

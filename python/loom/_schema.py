@@ -1,231 +1,303 @@
-"""JSON schemas from Python signatures, and the model's JSON back into Python's types."""
+"""JSON schemas of Python's types, as servers take them and as Rust's types give them."""
 
 from __future__ import annotations
 
+import collections
 import collections.abc
-import dataclasses
 import enum
-import functools
 import inspect
-import re
+import itertools
+import json
 import sys
-import types
 import typing
 from typing import Any
 
+from ._docstring import parse_docstring
+from ._types import UNIONS, bare, fields_of, is_alias
 from .errors import ToolError
 
-_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
-_UNIONS = (typing.Union, getattr(types, "UnionType", typing.Union))
-_LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Set)
-_FROM_TEXT = ("datetime", "uuid", "decimal", "pathlib")  #: modules whose types are written as text in JSON
-_QUALIFIERS = ("NotRequired", "Required", "ReadOnly")  #: what stands around the types of a TypedDict's keys
-_DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+LISTS = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    collections.deque,
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Iterable,
+    collections.abc.Collection,
+    collections.abc.Set,
+    collections.abc.MutableSet,
+)
+DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+#: Types that are written as text in JSON, by module and name (they need not be loaded), and their formats.
+_TEXTS = {
+    ("datetime", "datetime"): "date-time",
+    ("datetime", "date"): "date",
+    ("datetime", "time"): "time",
+    ("uuid", "UUID"): "uuid",
+    ("decimal", "Decimal"): None,
+    ("pathlib", "Path"): None,
+    ("pathlib", "PurePath"): None,
+}
+
+if sys.version_info >= (3, 11):
+    PLAIN[typing.LiteralString] = "string"
 
 
-@dataclasses.dataclass
-class Signature:
-    """What a function takes, for the model and for the call."""
+def schema_of(annotation: Any) -> dict[str, Any]:
+    """The JSON schema of a type by itself.
 
-    description: str
-    parameters: dict[str, Any]
-    annotations: dict[str, Any]
-    required: list[str]
-    takes_any: bool
-    #: The parameter that gets the context; the model knows nothing of it.
-    context: str | None = None
-
-    def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The model's arguments as keyword arguments of the function."""
-        missing = [name for name in self.required if name not in arguments]
-        unknown = [name for name in arguments if name not in self.annotations]
-        if missing:
-            raise ToolError(f"the arguments lack {', '.join(missing)}")
-        if unknown and not self.takes_any:
-            expected = ", ".join(self.annotations) or "none"
-            raise ToolError(f"there is no argument {', '.join(unknown)}; there are: {expected}")
-        return {name: convert(value, self.annotations.get(name, Any), name) for name, value in arguments.items()}
+    Raises:
+        ToolError: it has none.
+    """
+    writer = Writer()
+    schema = writer.of(annotation)
+    (schema,) = writer.rooted(schema, of=annotation)
+    return schema
 
 
-def read(function: Any) -> Signature:
-    """The signature of a function. Of a ``functools.partial``, what is not bound yet is the model's to give."""
-    if inspect.isclass(function):
+class Writer:
+    """Writes schemas that will stand in one; a type that contains itself is defined once, in ``definitions``."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Any] = {}
+        self._open: list[Any] = []
+        self._names: dict[Any, str] = {}
+
+    def of(self, annotation: Any, *, may_be_left_out: bool = False) -> dict[str, Any]:
+        """The schema of a type. ``may_be_left_out``: null need not be offered then."""
+        if is_alias(annotation):
+            return self._once(
+                annotation,
+                (typing.get_origin(annotation) or annotation).__name__,
+                lambda: self.of(bare(annotation), may_be_left_out=may_be_left_out),
+            )
+        annotation = bare(annotation)
+        if hasattr(annotation, "__metadata__"):
+            return self._annotated(annotation, may_be_left_out)
+        origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+        if not _can_be_hashed(annotation):
+            raise ToolError(f"{annotation!r} is a value: name its type")
+        if annotation in (Any, inspect.Parameter.empty) or isinstance(annotation, typing.TypeVar):
+            return {}
+        if annotation in PLAIN:
+            return {"type": PLAIN[annotation]}
+        if origin in UNIONS:
+            members = [arg for arg in args if not (may_be_left_out and arg is type(None))]
+            if len(members) == 1:
+                return self.of(members[0])
+            return {"anyOf": [self.of(member) for member in members]}
+        if origin is typing.Literal:
+            return _enumeration(args)
+        if is_enum(annotation):
+            return _enumeration(list(annotation))
+        if is_pydantics(annotation):
+            return self._of_pydantics(annotation)
+        if fields_of(annotation) is not None:
+            return self._once(annotation, (origin or annotation).__name__, lambda: self._record(annotation))
+        if (origin or annotation) in LISTS:
+            if origin is tuple and args and args[-1] is not Ellipsis:
+                schemas = [self.of(arg) for arg in args]
+                return {"type": "array", "prefixItems": schemas, "minItems": len(args), "maxItems": len(args)}
+            return {"type": "array", "items": self.of(args[0]) if args else {}}
+        if (origin or annotation) in DICTS:
+            values = self.of(args[1]) if len(args) == 2 else {}
+            return {"type": "object", "additionalProperties": values} if values else {"type": "object"}
+        if is_text(annotation):
+            found = _TEXTS[_place_of(annotation)]
+            return {"type": "string", "format": found} if found else {"type": "string"}
+        if "pydantic" in sys.modules and annotation is not object and not isinstance(annotation, str):
+            try:
+                return self._of_pydantics(annotation)
+            except Exception:  # it knows no better, or says so at length
+                pass
         raise ToolError(
-            f"{function.__name__} is a class: a tool is made from a function; wrap it in one that returns what the "
-            "model shall read"
+            f"{annotation!r} has no JSON schema: use plain types, lists, dicts, Literal, enums, dataclasses or models"
         )
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError) as error:
-        raise ToolError(f"the signature of {function!r} cannot be read: {error}") from None
-    try:
-        return _read(function, parameters)
-    except RecursionError:
-        raise ToolError(f"the types of {function!r} contain themselves, which has no finite schema") from None
 
+    def rooted(self, *schemas: dict[str, Any], of: Any = None) -> list[dict[str, Any]]:
+        """The schemas with the definitions that they lead to, of which ``of`` is the root itself."""
+        own = self._names.get(_key(of), self._names.get(_key(bare(of))))
+        if own in self.definitions:
+            del self.definitions[own]
+            schemas, self.definitions = _redirected((schemas, self.definitions), f"#/$defs/{own}")
+        return [{**schema, "$defs": self.definitions} if self.definitions else schema for schema in schemas]
 
-def _read(function: Any, parameters: Any) -> Signature:
-    bound: dict[str, Any] = {}
-    if isinstance(function, functools.partial):
-        function, bound = function.func, function.keywords
-    hints = _hints(function)
-    summary, described = parse_docstring(inspect.getdoc(function) or "")
-    properties: dict[str, Any] = {}
-    required: list[str] = []
-    annotations: dict[str, Any] = {}
-    takes_any = False
-    context: str | None = None
-    for parameter in parameters:
-        if parameter.kind is parameter.VAR_KEYWORD:
-            takes_any = True
-            continue
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            continue
-        if parameter.name in bound:
-            continue
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            raise ToolError(f"{parameter.name!r} is positional-only: the model passes arguments by name")
-        annotation = hints.get(parameter.name, Any)
-        if _is_context(annotation):
-            context = parameter.name
-            continue
-        has_default = parameter.default is not parameter.empty
-        schema = schema_of(annotation, drop_null=has_default)
-        if parameter.name in described:
-            schema.setdefault("description", described[parameter.name])
-        if has_default:
-            default = _default(parameter.default)
-            if default is not None:
-                schema["default"] = default
+    def _annotated(self, annotation: Any, may_be_left_out: bool) -> dict[str, Any]:
+        if is_pydantics(annotation):
+            schema = self._of_pydantics(annotation)
         else:
-            required.append(parameter.name)
-        annotations[parameter.name] = annotation
-        properties[parameter.name] = schema
-    parameters_schema: dict[str, Any] = {"type": "object", "properties": properties}
-    if required:
-        parameters_schema["required"] = required
-    return Signature(summary, parameters_schema, annotations, required, takes_any, context)
+            schema = self.of(annotation.__origin__, may_be_left_out=may_be_left_out)
+        said = said_of(annotation)
+        return schema if said is None else {**schema, "description": said}
 
+    def _once(self, kind: Any, name: str, write: Any) -> dict[str, Any]:
+        """The schema of a type with a name; within itself it is a reference."""
+        key = _key(kind)
+        if key in self._open:
+            if key not in self._names:
+                taken = self._names.values()
+                others = (f"{name}_{number}" for number in itertools.count(2))
+                self._names[key] = name if name not in taken else next(free for free in others if free not in taken)
+            return {"$ref": f"#/$defs/{self._names[key]}"}
+        self._open.append(key)
+        try:
+            schema: dict[str, Any] = write()
+        finally:
+            self._open.pop()
+        if key in self._names:
+            self.definitions[self._names[key]] = schema
+        return dict(schema)
 
-def _is_context(annotation: Any) -> bool:
-    from ._tools import ToolContext
+    def _record(self, annotation: Any) -> dict[str, Any]:
+        fields = fields_of(annotation)
+        assert fields is not None  # asked before
+        summary, described = _said_by_class(typing.get_origin(annotation) or annotation)
+        properties = {}
+        for name, hint in fields.hints.items():
+            schema = self.of(hint, may_be_left_out=name not in fields.required)
+            if name in described and said_of(hint) is None:
+                schema["description"] = described[name]
+            default = plain_default(fields.defaults.get(name))
+            properties[name] = schema if default is None else {**schema, "default": default}
+        schema = {"type": "object", "properties": properties}
+        if fields.required:
+            schema["required"] = fields.required
+        return {**schema, "description": summary} if summary else schema
 
-    origin = typing.get_origin(annotation)
-    if origin in _UNIONS or hasattr(annotation, "__metadata__"):
-        return any(_is_context(arg) for arg in typing.get_args(annotation))
-    return ToolContext in (annotation, origin)
-
-
-def _hints(function: Any) -> dict[str, Any]:
-    target = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
-    try:
-        return typing.get_type_hints(target, include_extras=True)
-    except Exception:
-        return {name: _resolve(hint, target) for name, hint in getattr(target, "__annotations__", {}).items()}
-
-
-def _resolve(hint: Any, function: Any) -> Any:
-    """One annotation by itself. A name that cannot be found (it is local, or there only for type checkers) is named."""
-    if not isinstance(hint, str):
-        return hint
-    try:
-        return eval(hint, getattr(function, "__globals__", {}))
-    except Exception as error:
-        import logging
-
-        name = getattr(function, "__name__", function)
-        logging.getLogger("loom").warning(
-            "tool %s: %r cannot be resolved (%s), so it takes anything", name, hint, error
-        )
-        return Any
-
-
-def _default(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.value
-    return value if isinstance(value, (str, int, float, bool, list, dict)) else None
-
-
-def schema_of(annotation: Any, *, drop_null: bool = False) -> dict[str, Any]:
-    """The JSON schema of a type. ``drop_null``: the argument may be left out, so null need not be offered."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is getattr(typing, "Annotated", None) or hasattr(annotation, "__metadata__"):
-        schema = schema_of(annotation.__origin__, drop_null=drop_null)
-        for extra in annotation.__metadata__:
-            if isinstance(extra, str):
-                schema["description"] = extra
-            elif isinstance(getattr(extra, "description", None), str):
-                schema["description"] = extra.description
-        return schema
-    if annotation in (Any, inspect.Parameter.empty):
-        return {}
-    if getattr(origin, "_name", None) in _QUALIFIERS:
-        return schema_of(args[0], drop_null=drop_null)
-    if annotation in _PLAIN:
-        return {"type": _PLAIN[annotation]}
-    if origin in _UNIONS:
-        members = [arg for arg in args if not (drop_null and arg is type(None))]
-        if len(members) == 1:
-            return schema_of(members[0])
-        return {"anyOf": [schema_of(member) for member in members]}
-    if origin is typing.Literal:
-        return _enumeration(list(args))
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return _enumeration([member.value for member in annotation])
-    if hasattr(annotation, "model_json_schema"):
-        schema = annotation.model_json_schema()
-        simple: dict[str, Any] = _of_pydantic(schema, schema.get("$defs", {}))
+    def _of_pydantics(self, annotation: Any) -> dict[str, Any]:
+        schema = adapter(annotation).json_schema()
+        definitions = schema.get("$defs", {})
+        # A definition is known by whose it is, and by its name unless it is that type's own.
+        own = schema.get("$ref", "").rpartition("/")[2]
+        keys = {name: _key(annotation) if name == own else (_key(annotation), name) for name in definitions}
+        simple: dict[str, Any] = self._simple(schema, definitions, keys)
         return simple
-    if dataclasses.is_dataclass(annotation):
-        return _fields(
-            typing.get_type_hints(annotation, include_extras=True),
-            [
-                field.name
-                for field in dataclasses.fields(annotation)
-                if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            ],
-        )
-    if hasattr(annotation, "__required_keys__"):
-        return _fields(typing.get_type_hints(annotation, include_extras=True), sorted(annotation.__required_keys__))
-    if origin in _LISTS or annotation in _LISTS:
-        if origin is tuple and args and args[-1] is not Ellipsis:
-            schemas = [schema_of(arg) for arg in args]
-            return {"type": "array", "prefixItems": schemas, "minItems": len(args), "maxItems": len(args)}
-        return {"type": "array", "items": schema_of(args[0]) if args else {}}
-    if origin in _DICTS or annotation in _DICTS:
-        values = schema_of(args[1]) if len(args) == 2 else {}
-        return {"type": "object", "additionalProperties": values} if values else {"type": "object"}
-    if isinstance(annotation, typing.TypeVar):
-        return {}
-    if getattr(annotation, "__module__", "") in _FROM_TEXT:
-        formats = {"datetime": "date-time", "date": "date", "time": "time", "UUID": "uuid"}
-        found = formats.get(annotation.__name__)
-        return {"type": "string", "format": found} if found else {"type": "string"}
-    raise ToolError(f"{annotation!r} has no JSON schema: use plain types, lists, dicts, Literal, enums or dataclasses")
+
+    def _simple(self, schema: Any, definitions: dict[str, Any], keys: dict[str, Any]) -> Any:
+        """A schema of pydantic's as ours are: without references (they lead to the root, where it will not stand),
+        titles, and null for what may be left out."""
+        if isinstance(schema, list):
+            return [self._simple(item, definitions, keys) for item in schema]
+        if not isinstance(schema, dict):
+            return schema
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            beside = {key: value for key, value in schema.items() if key not in ("$ref", "$defs")}
+            target = self._once(keys[name], name, lambda: self._simple(definitions[name], definitions, keys))
+            return {**target, **self._simple(beside, definitions, keys)}
+        simple: dict[str, Any] = {}
+        for key, value in schema.items():
+            if key == "properties":
+                simple[key] = {
+                    name: self._simple(
+                        _without_null(item) if name not in schema.get("required", []) else item, definitions, keys
+                    )
+                    for name, item in value.items()
+                }
+            elif key in ("enum", "const", "default", "examples", "required"):
+                simple[key] = value
+            elif key not in ("$defs", "discriminator") and not (key == "title" and isinstance(value, str)):
+                simple[key] = self._simple(value, definitions, keys)
+        return simple
 
 
-def _of_pydantic(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A model's schema as ours are: without references (they lead to the root, where it will not stand), titles, and
-    null for what may be left out."""
-    if isinstance(schema, list):
-        return [_of_pydantic(item, definitions) for item in schema]
+def said_of(annotation: Any) -> str | None:
+    """What ``Annotated`` says of a value."""
+    said = None
+    for extra in getattr(bare(annotation), "__metadata__", ()):
+        if isinstance(extra, str):
+            said = extra
+        else:
+            words = (getattr(extra, name, None) for name in ("description", "documentation"))
+            said = next((word for word in words if isinstance(word, str)), said)
+    return said
+
+
+def plain_default(value: Any) -> Any:
+    """A default as it stands in a schema; ``None`` if it cannot."""
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if not isinstance(value, (str, int, float, bool, list, dict)):
+        return None
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return None
+    return value
+
+
+def is_enum(annotation: Any) -> bool:
+    """Whether it is an enum."""
+    # Before Python 3.11, list[int] is a type as well.
+    return isinstance(annotation, type) and typing.get_origin(annotation) is None and issubclass(annotation, enum.Enum)
+
+
+def is_text(annotation: Any) -> bool:
+    """Whether values of the type are written as text in JSON."""
+    return isinstance(annotation, type) and _place_of(annotation) in _TEXTS
+
+
+def is_pydantics(annotation: Any) -> bool:
+    """Whether pydantic knows best what the type is: its models, dataclasses and types, and its constraints."""
+    if "pydantic" not in sys.modules:
+        return False
+    if hasattr(annotation, "__metadata__"):
+        packages = {type(extra).__module__.partition(".")[0] for extra in annotation.__metadata__}
+        return bool(packages & {"pydantic", "annotated_types"})
+    kind = typing.get_origin(annotation) or annotation
+    names = ("model_json_schema", "__pydantic_validator__", "__get_pydantic_core_schema__")
+    return isinstance(kind, type) and any(hasattr(kind, name) for name in names)
+
+
+_adapters: dict[Any, Any] = {}
+
+
+def adapter(annotation: Any) -> Any:
+    """Pydantic's reader of a type."""
+    from pydantic import TypeAdapter
+
+    key = _key(annotation)
+    if key not in _adapters:
+        _adapters[key] = TypeAdapter(annotation)
+    return _adapters[key]
+
+
+def _key(kind: Any) -> Any:
+    return kind if _can_be_hashed(kind) else id(kind)
+
+
+def _can_be_hashed(value: Any) -> bool:
+    """What is annotated with something that cannot be compared cannot."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _place_of(annotation: Any) -> tuple[str, str]:
+    return annotation.__module__.partition(".")[0], annotation.__name__
+
+
+def _said_by_class(kind: Any) -> tuple[str, dict[str, str]]:
+    """What a class's own docstring says: not its parents', nor what ``dataclass`` and ``NamedTuple`` write."""
+    text = vars(kind).get("__doc__") or ""
+    return ("", {}) if text.startswith(f"{kind.__name__}(") else parse_docstring(inspect.cleandoc(text))
+
+
+def _redirected(schema: Any, reference: str) -> Any:
+    """The schema with this reference led to the root."""
+    if isinstance(schema, (list, tuple)):
+        return [_redirected(item, reference) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        target = definitions[schema["$ref"].rpartition("/")[2]]
-        return _of_pydantic({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
-    simple: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "properties":
-            simple[key] = {
-                name: _of_pydantic(_without_null(item) if name not in schema.get("required", []) else item, definitions)
-                for name, item in value.items()
-            }
-        elif key in ("enum", "const", "default", "examples", "required"):
-            simple[key] = value
-        elif key != "$defs" and not (key == "title" and isinstance(value, str)):
-            simple[key] = _of_pydantic(value, definitions)
-    return simple
+    return {
+        key: "#" if key == "$ref" and value == reference else _redirected(value, reference)
+        for key, value in schema.items()
+    }
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -238,158 +310,12 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _fields(hints: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": {name: schema_of(hint, drop_null=name not in required) for name, hint in hints.items()},
-    }
-    if required:
-        schema["required"] = required
-    return schema
-
-
-def _enumeration(values: list[Any]) -> dict[str, Any]:
-    kinds = {_PLAIN.get(type(value)) for value in values}
+def _enumeration(members: Any) -> dict[str, Any]:
+    values = [member.value if isinstance(member, enum.Enum) else member for member in members]
+    kinds = {PLAIN.get(type(value)) for value in values}
+    if None in kinds:
+        raise ToolError(f"{values} cannot stand in JSON: values of an enum are texts, numbers, bools or None")
     schema: dict[str, Any] = {"enum": values}
-    if len(kinds) == 1 and None not in kinds:
+    if len(kinds) == 1:
         schema["type"] = kinds.pop()
     return schema
-
-
-def convert(value: Any, annotation: Any, name: str) -> Any:
-    """A JSON value as the annotated type. What has one reading is read so; anything else is an error for the model."""
-    if type(value) is annotation and annotation in _PLAIN:
-        return value
-    if hasattr(annotation, "__metadata__"):
-        return convert(value, annotation.__origin__, name)
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation in (Any, inspect.Parameter.empty) or isinstance(annotation, typing.TypeVar):
-        return value
-    if getattr(origin, "_name", None) in _QUALIFIERS:
-        return convert(value, args[0], name)
-    if origin in _UNIONS:
-        return _convert_union(value, args, name)
-    if origin is typing.Literal:
-        if any(value == arg and type(value) is type(arg) for arg in args):
-            return value
-        raise ToolError(f"{name} is one of {list(args)}, not {value!r}")
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        for member in annotation:
-            if value in (member.value, member.name):
-                return member
-        raise ToolError(f"{name} is one of {[member.value for member in annotation]}, not {value!r}")
-    if hasattr(annotation, "model_validate"):
-        return annotation.model_validate(value)
-    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type) and isinstance(value, dict):
-        hints = typing.get_type_hints(annotation, include_extras=True)
-        unknown = [key for key in value if key not in hints]
-        if unknown:
-            raise ToolError(f"{name} has no field {', '.join(unknown)}; there are: {', '.join(hints)}")
-        try:
-            return annotation(**{key: convert(item, hints[key], f"{name}.{key}") for key, item in value.items()})
-        except TypeError as error:
-            raise ToolError(f"{name}: {error}") from None
-    if (origin in _LISTS or annotation in _LISTS) and isinstance(value, list):
-        kind = origin or annotation
-        if kind is tuple and args and args[-1] is not Ellipsis:
-            if len(value) != len(args):
-                raise ToolError(f"{name} has {len(args)} items, not {len(value)}")
-            return tuple(convert(item, args[at], f"{name}[{at}]") for at, item in enumerate(value))
-        items = [convert(item, args[0] if args else Any, f"{name}[{at}]") for at, item in enumerate(value)]
-        return kind(items) if kind in (tuple, set, frozenset) else items
-    if (origin in _DICTS or annotation in _DICTS) and isinstance(value, dict):
-        return {key: convert(item, args[1] if len(args) == 2 else Any, f"{name}.{key}") for key, item in value.items()}
-    if annotation in _PLAIN:
-        return _convert_plain(value, annotation, name)
-    if isinstance(value, str) and getattr(annotation, "__module__", "") in _FROM_TEXT:
-        try:
-            return getattr(annotation, "fromisoformat", annotation)(value)
-        except (ValueError, ArithmeticError) as error:
-            raise ToolError(f"{name}: {error}") from None
-    if origin in _LISTS + _DICTS or annotation in _LISTS + _DICTS or dataclasses.is_dataclass(annotation):
-        raise ToolError(f"{name} is {'an array' if (origin or annotation) in _LISTS else 'an object'}, not {value!r}")
-    return value
-
-
-def _convert_union(value: Any, members: tuple[Any, ...], name: str) -> Any:
-    if value is None and type(None) in members:
-        return None
-    # A value that is of a member's type already is not converted to another one.
-    for member in members:
-        if isinstance(member, type) and type(value) is member:
-            return value
-    for member in members:
-        try:
-            return convert(value, member, name)
-        except (ToolError, ValueError, TypeError):
-            continue
-    raise ToolError(f"{name} does not fit: {value!r}")
-
-
-def _convert_plain(value: Any, kind: type, name: str) -> Any:
-    if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if kind in (int, float) and isinstance(value, str):
-        try:
-            return kind(value)
-        except ValueError:
-            pass
-    if kind is bool and value in ("true", "false"):
-        return value == "true"
-    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    raise ToolError(f"{name} is of type {_PLAIN[kind]}, not {value!r}")
-
-
-_SECTION = re.compile(
-    r"^(args|arguments|parameters|params|returns?|yields?|raises|examples?|notes?):?\s*$", re.IGNORECASE
-)
-_GOOGLE = re.compile(r"^\s+\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
-_SPHINX = re.compile(r"^:param\s+(?:[^:]*\s)?(\w+):\s*(.*)$")
-_NUMPY = re.compile(r"^(\w+)\s*(?::.*)?$")
-
-
-def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """The description and what is said about each parameter, in Google's, Sphinx's or NumPy's style."""
-    summary: list[str] = []
-    described: dict[str, str] = {}
-    section, current, numpy = "", "", False
-    lines = text.splitlines()
-    for at, line in enumerate(lines):
-        sphinx = _SPHINX.match(line)
-        if sphinx:
-            section, current = "params", sphinx[1]
-            described[current] = sphinx[2]
-            continue
-        if line.startswith(":"):
-            section = "other"
-            continue
-        heading = _SECTION.match(line)
-        underlined = at + 1 < len(lines) and re.match(r"^-{3,}\s*$", lines[at + 1]) is not None
-        if heading and (line.rstrip().endswith(":") or underlined):
-            section = "params" if heading[1].lower().startswith(("arg", "param")) else "other"
-            current, numpy = "", underlined
-            continue
-        if re.match(r"^-{3,}\s*$", line):
-            continue
-        if not section:
-            summary.append(line)
-        elif section == "params":
-            entry = (_NUMPY if numpy else _GOOGLE).match(line)
-            starts = entry is not None and (not numpy or not line.startswith(" "))
-            if starts and entry is not None:
-                current = entry[1]
-                described[current] = "" if numpy else entry[2]
-            elif current and line.strip():
-                described[current] = f"{described[current]} {line.strip()}".strip()
-    paragraphs = re.split(r"\n\s*\n", "\n".join(summary).strip())
-    description = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    return description, {name: said for name, said in described.items() if said}
-
-
-if sys.version_info >= (3, 11):
-    _PLAIN[typing.LiteralString] = "string"

@@ -80,11 +80,11 @@ class Tool:
     ) -> None:
         import inspect
 
-        from . import _schema
+        from . import _signature
 
         if not callable(function):
             raise ToolError(f"a tool is made from a function, not from {type(function).__name__}")
-        signature = _schema.read(function)
+        signature = _signature.read(function)
         self.function = function
         self.name = _name_of(function) if name is None else name
         wrong = _loom.check_tool_name(self.name) if isinstance(self.name, str) else "a tool's name is a str"
@@ -101,6 +101,27 @@ class Tool:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Tool:
+        """A tool in a class is a method: of an object, it is called with that object."""
+        if instance is None or not self._signature.is_unbound:
+            return self
+        import copy
+
+        bound = copy.copy(self)
+        bound.function = self.function.__get__(instance, owner)
+        bound._signature = copy.copy(self._signature)
+        bound._signature.is_unbound = False
+        return bound
+
+    def check_offer(self) -> None:
+        """Whether it can be called as it is.
+
+        Raises:
+            ToolError: it is a method without an object.
+        """
+        if self._signature.is_unbound:
+            raise ToolError(f"{self.name!r} is a method without its object: offer it as object.{self.name}")
 
     def to_schema(self) -> dict[str, Any]:
         """The tool in OpenAI's form."""
@@ -122,9 +143,10 @@ class Tool:
         """
         import inspect
 
+        self.check_offer()
         kwargs = self._signature.bind(arguments)
-        if self._signature.context is not None:
-            kwargs[self._signature.context] = ToolContext() if context is None else context
+        for name in self._signature.contexts:
+            kwargs[name] = ToolContext() if context is None else context
         if self._is_async:
             result = await self.function(**kwargs)
         else:
@@ -147,12 +169,12 @@ class Tool:
 def _call(function: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     """Calls a plain function. What it raises must be something that a future can carry."""
     import concurrent.futures
-    import types
+    from collections.abc import Iterator
 
     try:
         result = function(**kwargs)
-        # Its body runs here, in the thread, and not where the result is rendered.
-        return list(result) if isinstance(result, types.GeneratorType) else result
+        # What yields its items is run here, in the thread, and not where the result is rendered.
+        return list(result) if isinstance(result, Iterator) else result
     except (StopIteration, concurrent.futures.CancelledError) as error:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
@@ -253,7 +275,12 @@ def render(result: Any) -> Any:
         return [part or {"type": "text", "text": render(item)} for item, part in zip(items, media)]
     import json
 
-    return json.dumps(result, ensure_ascii=False, default=_plain)
+    try:
+        return json.dumps(result, ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError, RecursionError):
+        # Keys that JSON has not, or what holds itself. The tool has done its work, so this is no failure of it: a model
+        # that reads of one calls again.
+        return str(result)
 
 
 def _part(value: Any) -> dict[str, Any] | None:
@@ -269,11 +296,11 @@ def _plain(value: Any) -> Any:
 
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
-    for method in ("model_dump", "to_dict", "_asdict"):
+    for method in ("model_dump", "to_dict", "_asdict", "isoformat"):
         if hasattr(value, method):
             return getattr(value, method)()
-    if isinstance(value, (set, frozenset)):
-        return list(value)
-    if isinstance(value, (bytes, bytearray)):
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return f"({len(value)} bytes)"
+    if hasattr(value, "__iter__") and hasattr(value, "__len__"):  # sets, ranges, deques, views of dicts
+        return list(value)
     return str(getattr(value, "value", value))

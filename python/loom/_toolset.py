@@ -88,7 +88,8 @@ class Toolset:
 
 def _made(item: Any) -> Tool:
     if isinstance(item, Tool):
+        item.check_offer()
         return item
     if hasattr(item, "as_tool"):
         raise ToolError(f"{item!r} is an agent: offer it by agent.as_tool(name=…, description=…)")
-    return Tool(item)
+    return _made(Tool(item))

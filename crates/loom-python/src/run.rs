@@ -69,8 +69,9 @@ impl Options {
             .map_err(|error| wrong(error.value(py).to_string()))?;
         let output = output
             .map(|(name, schema, max_retries)| {
-                let mut output = Output::new(&name, convert::from_py(&schema, "the output schema")?)
-                    .map_err(|error| errors::llm_error(py, error))?;
+                let schema = convert::from_py(&schema, "the output schema")
+                    .map_err(|error| wrong(error.value(py).to_string()))?;
+                let mut output = Output::new(&name, schema).map_err(|error| errors::llm_error(py, error))?;
                 output.max_retries = max_retries;
                 Ok::<_, PyErr>(output)
             })

@@ -44,6 +44,7 @@ pub fn agent(name: impl Into<String>) -> AgentBuilder {
         options: RunOptions::default(),
         output: None,
         output_check: None,
+        output_retries: None,
         event_handler: None,
         #[cfg(feature = "otel")]
         otel: None,
@@ -67,6 +68,7 @@ pub struct AgentBuilder {
     /// A name and a JSON schema.
     output: Option<(String, Value)>,
     output_check: Option<OutputCheck>,
+    output_retries: Option<u32>,
     event_handler: Option<EventHandler>,
     #[cfg(feature = "otel")]
     otel: Option<crate::agent::otel::Otel>,
@@ -253,7 +255,7 @@ impl AgentBuilder {
     }
 
     /// What the answer must be: a JSON schema, with a name for it. The value is the answer's `parsed`. An answer that does
-    /// not fit is asked for again, twice.
+    /// not fit is asked for again, [twice](Self::output_retries).
     pub fn output_schema(mut self, name: impl Into<String>, schema: Value) -> Self {
         self.output = Some((name.into(), schema));
         self.output_check = None;
@@ -282,6 +284,12 @@ impl AgentBuilder {
         builder.output_check =
             Some(|value| T::deserialize(value).map(drop).map_err(|error| error.to_string()));
         builder
+    }
+
+    /// How often the model is told what does not fit in its answer and asked again. Default 2.
+    pub fn output_retries(mut self, retries: u32) -> Self {
+        self.output_retries = Some(retries);
+        self
     }
 
     /// Called with each event of each run, in order, on a thread for blocking work: a slow or failing one does not hold
@@ -334,7 +342,9 @@ impl AgentBuilder {
         options.limits.check().map_err(LlmError::config)?;
         options.strict = llm.is_strict();
         if let Some((name, schema)) = self.output {
-            options.output = Some(Output::new(&name, schema)?);
+            let mut output = Output::new(&name, schema)?;
+            output.max_retries = self.output_retries.unwrap_or(output.max_retries);
+            options.output = Some(output);
         }
         let tools = Tools::new(self.tools).map_err(AgentError::Tool)?;
         Ok(Agent::new(Inner {

@@ -66,6 +66,9 @@ fn simplify(schema: &mut Value) {
             simplify(inner);
         }
     }
+    if let Some(Value::Object(definitions)) = fields.get_mut("$defs") {
+        definitions.values_mut().for_each(simplify);
+    }
     for key in ["anyOf", "oneOf", "allOf", "prefixItems"] {
         if let Some(Value::Array(inner)) = fields.get_mut(key) {
             inner.iter_mut().for_each(simplify);

@@ -82,6 +82,19 @@ impl Run {
         }
     }
 
+    /// Whether the tools on offer can be chosen from as asked for.
+    pub(super) fn check_choice(&self, offer: &Offer) -> Result<(), AgentError> {
+        let is_open = self.used.tool_calls == 0 && !self.answering;
+        let lacking = match self.options.tool_choice.as_ref().filter(|_| is_open) {
+            Some(ToolChoice::Named(name)) if !offer.has(name) => format!("the tool {name:?}"),
+            Some(ToolChoice::Required) if offer.specs().is_empty() => "a tool".to_owned(),
+            _ => return Ok(()),
+        };
+        let message =
+            format!("tool_choice wants {lacking} to be called, which is not on offer: {}", offer.names());
+        Err(AgentError::ToolChoice { message, run: self.stored() })
+    }
+
     /// The tool choice that this turn has not kept to.
     fn unheeded_choice(&self, offer: &Offer) -> Option<ToolChoice> {
         let is_open = self.used.tool_calls == 0 && !self.answering && !offer.specs().is_empty();

@@ -320,6 +320,7 @@ impl Run {
             return Err(AgentError::Recursion { limit, run: self.stored() });
         }
         self.keep_to_limits()?;
+        self.check_choice(offer)?;
         self.context.weigh(offer.specs());
         match self.context.near(&self.messages) {
             Some(cut) => self.leave_out(cut, offer),

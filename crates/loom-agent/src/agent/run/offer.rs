@@ -27,7 +27,12 @@ impl Offer {
         &self.specs
     }
 
-    fn names(&self) -> String {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.specs.iter().any(|spec| spec.name == name)
+    }
+
+    /// What there is, in words.
+    pub(super) fn names(&self) -> String {
         let names = self.specs.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>().join(", ");
         if names.is_empty() { "there are none".to_owned() } else { format!("there are: {names}") }
     }

@@ -148,7 +148,12 @@ fn wrapped(mut schema: Value) -> Value {
     let definitions: Vec<(String, Value)> = ["$defs", "definitions"]
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), schema.as_object_mut()?.shift_remove(*name)?)))
+        .map(|(name, mut value): (String, Value)| {
+            lead_inward(&mut value);
+            (name, value)
+        })
         .collect();
+    lead_inward(&mut schema);
     let mut outer = json!({
         "type": "object",
         "properties": {"value": schema},
@@ -159,4 +164,23 @@ fn wrapped(mut schema: Value) -> Value {
         fields.extend(definitions);
     }
     outer
+}
+
+/// Lets references to the root, and to what stands there beside the definitions, point to where it stands now.
+fn lead_inward(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(lead_inward),
+        Value::Object(fields) => {
+            if let Some(Value::String(path)) = fields.get_mut("$ref")
+                && let Some(inner) =
+                    path.strip_prefix('#').filter(|inner| inner.is_empty() || inner.starts_with('/'))
+                && !inner.starts_with("/$defs/")
+                && !inner.starts_with("/definitions/")
+            {
+                *path = format!("#/properties/value{inner}");
+            }
+            fields.values_mut().for_each(lead_inward);
+        }
+        _ => {}
+    }
 }
