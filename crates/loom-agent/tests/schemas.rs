@@ -9,6 +9,7 @@ use loom::agent::schema_of;
 use loom_testkit::{RecordedRequest, Reply, Server};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 #[derive(Deserialize, JsonSchema)]
@@ -136,7 +137,7 @@ struct Anything {
 struct Nothing {}
 
 /// What is sent where an answer of that type is asked for.
-async fn asked_for<T: JsonSchema>() -> Value {
+async fn asked_for<T: JsonSchema + DeserializeOwned>() -> Value {
     let server =
         Server::start(|_: &RecordedRequest| Reply::json(200, &json!({"choices": []}))).await.unwrap();
     let agent =
