@@ -321,6 +321,7 @@ class Llm:
         max_retries: int | None = None,
         max_failures: int | None = None,
         cooldown: float | None = None,
+        timeout: float | None = None,
     ) -> Llm: ...
     def members(self) -> list[dict[str, Any]] | None: ...
     @property

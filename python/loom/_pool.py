@@ -66,6 +66,8 @@ class Pool(NativeLLM):
             do not count in a pool. Default 2.
         max_failures: after so many failures in a row a member is left alone. Default 3.
         cooldown: seconds that it is left alone before one call tries it again; doubled while that fails. Default 5.
+        timeout: seconds that a whole call may take: all members that are asked, their queues and the waits between
+            them. The members' own clocks each hold for one try of theirs. ``None``: no limit.
 
     Raises:
         ConfigurationError: the settings cannot work. No network is used to find out.
@@ -81,6 +83,7 @@ class Pool(NativeLLM):
         max_retries: int | None = None,
         max_failures: int | None = None,
         cooldown: float | None = None,
+        timeout: float | None = 600.0,
     ) -> None:
         members = [(_member(given), False) for given in replicas]
         members += [(_member(given), True) for given in fallbacks]
@@ -97,6 +100,7 @@ class Pool(NativeLLM):
                 max_retries=max_retries,
                 max_failures=max_failures,
                 cooldown=cooldown,
+                timeout=timeout,
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise ConfigurationError(f"a pool cannot be made of these arguments: {error}") from None

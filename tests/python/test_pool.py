@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import time
 
 import loom
 import pytest
@@ -101,6 +102,23 @@ cooldown = 1.0
         loom.agent(llm="broken")
 
 
+def test_a_call_ends_within_the_pools_timeout(server, tmp_path, monkeypatch):
+    late = whole_of("late")
+    late.delay = 60
+    server.script(late, late, late)
+    started = time.monotonic()
+    with pytest.raises(loom.APITimeoutError, match=r"0\.3 s \(total\): #1 m: connection: .*#2 m had not answered"):
+        run(loom.Pool([DEAD], fallbacks=[replica(server)], timeout=0.3).generate("hi"))
+    file = tmp_path / "loom.toml"
+    endpoint = f'[endpoints.a]\nbase_url = "{server.url}"\nmodel = "m"\n'
+    file.write_text(endpoint + "[pools.one]\nmembers = ['a']\ntimeout = 0.3\n")
+    monkeypatch.setenv("LOOM_CONFIG", str(file))
+    for settings, words in [({}, "0.3 s"), ({"timeout": 0.2}, "0.2 s")]:
+        with pytest.raises(loom.APITimeoutError, match=words):
+            loom.agent(llm="one", **settings).run_sync("hi")
+    assert time.monotonic() - started < 10
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -110,6 +128,7 @@ cooldown = 1.0
         (lambda: loom.Pool([loom.PoolMember(DEAD, name="a"), loom.PoolMember(DEAD, name="a")]), "called"),
         (lambda: loom.Pool([object()]), "object"),
         (lambda: loom.Pool([DEAD], cooldown=-1), "cooldown"),
+        (lambda: loom.Pool([DEAD], timeout=0), "timeout"),
         (lambda: loom.Pool([DEAD], max_retries=-1), "arguments"),
         (lambda: loom.Pool([DEAD], failover_on=["nope"]), "nope"),
         (lambda: loom.Pool([DEAD], failover_on="server"), "list of error kinds"),

@@ -354,3 +354,85 @@ async fn what_had_failed_is_told_although_all_are_left_alone_since() {
     assert_eq!(error.message, "out of memory");
     assert_eq!(down.requests().len(), 1);
 }
+
+/// A pool whose calls may take 0.4 s.
+fn hurried(member: UnifiedLlm) -> loom::model::pool::PoolBuilder {
+    Pool::builder().replica(member).timeout(Duration::from_millis(400))
+}
+
+#[tokio::test]
+async fn a_call_ends_within_the_pools_own_timeout_whoever_is_asked() {
+    let slow = replica("slow", Duration::from_secs(60)).await;
+    let pool = hurried(dead()).fallback(llm(&slow)).build().unwrap();
+    let started = Instant::now();
+    let error = ask(&pool, "hello").await.unwrap_err();
+    assert!((0.4..5.0).contains(&started.elapsed().as_secs_f64()), "{:?}", started.elapsed());
+    assert_eq!((error.kind, error.retryable, error.attempts), (ErrorKind::Timeout, false, 2));
+    assert!(error.message.contains("0.4 s (total): #1 m: connection: nothing listens"), "{error}");
+    assert!(error.message.ends_with("#2 m had not answered"), "{error}");
+    assert_eq!(error.retries.len(), 1);
+    assert_eq!(pool.members()[1].failures, 1, "who does not answer is judged by it");
+}
+
+#[tokio::test]
+async fn the_time_in_a_members_queue_counts_and_so_do_the_waits_between_rounds() {
+    let slow = replica("slow", Duration::from_secs(60)).await;
+    let narrow =
+        UnifiedLlm::builder().base_url(slow.base_url()).model("m").max_concurrency(1).build().unwrap();
+    let mut first = narrow.stream(Request::new(vec![Message::user("first")]));
+    assert!(tokio::time::timeout(Duration::from_millis(100), first.next()).await.is_err());
+    let started = Instant::now();
+    let error = ask(&hurried(narrow).build().unwrap(), "second").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout);
+    assert!(started.elapsed() < Duration::from_secs(5) && slow.requests().len() == 1);
+
+    let busy = serving((0..3).map(|_| refusal(503, "busy").header("retry-after", "30"))).await;
+    let started = Instant::now();
+    let error = ask(&hurried(llm(&busy)).build().unwrap(), "hello").await.unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Overloaded, "busy"));
+    assert!(started.elapsed() < Duration::from_millis(400), "a wait that is too long is not begun");
+}
+
+#[tokio::test]
+async fn what_had_arrived_when_a_pools_time_is_over_is_kept() {
+    let delta = r#"{"choices":[{"delta":{"content":"half"}}]}"#;
+    let stalled = serving([Reply::sse([delta.to_owned()]).then(Piece::Hang)]).await;
+    let mut request = Request::new(vec![Message::user("hello")]);
+    request.stream = true;
+    let pool = hurried(llm(&stalled)).build().unwrap();
+    let error = collect(pool.stream(request)).await.unwrap_err();
+    assert_eq!(error.partial.clone().unwrap().content, "half");
+    assert!(error.message.ends_with("4 characters of the answer of #1 m had arrived"), "{error}");
+}
+
+#[tokio::test]
+async fn a_member_that_loads_its_model_is_waited_for_only_where_no_other_answers() {
+    let loading = || refusal(503, "Loading model");
+    let (slow, ready) =
+        (serving([loading(), said("loaded")]).await, serving([said("hi"), refusal(500, "down")]).await);
+    let pool = Pool::builder()
+        .member(PoolMember::new(llm(&slow)).weight(1000.0))
+        .replica(llm(&ready))
+        .build()
+        .unwrap();
+    let started = Instant::now();
+    assert_eq!(ask(&pool, "hello").await.unwrap().content, "hi");
+    assert!(started.elapsed() < Duration::from_secs(1), "at once");
+
+    let slow = serving([loading(), loading(), said("loaded")]).await;
+    let pool = Pool::builder()
+        .member(PoolMember::new(llm(&slow)).weight(1000.0))
+        .fallback(llm(&ready))
+        .build()
+        .unwrap();
+    let answer = ask(&pool, "hello").await.unwrap();
+    assert_eq!(answer.content, "loaded", "although the other one is down");
+
+    let never = serving((0..9).map(|_| loading())).await;
+    let clock = loom::Timeout { loading: Some(Duration::from_millis(300)), ..loom::Timeout::default() };
+    let member = UnifiedLlm::builder().base_url(never.base_url()).model("m").timeout(clock).build().unwrap();
+    let started = Instant::now();
+    let error = ask(&Pool::builder().replica(member).build().unwrap(), "hello").await.unwrap_err();
+    assert!(error.is_loading() && never.requests().len() == 2, "{error}");
+    assert!((0.3..5.0).contains(&started.elapsed().as_secs_f64()), "{:?}", started.elapsed());
+}

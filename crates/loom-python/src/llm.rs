@@ -158,7 +158,7 @@ impl Llm {
 
     /// Several LLMs as one.
     #[staticmethod]
-    #[pyo3(signature = (members, sticky, failover_on = None, max_retries = None, max_failures = None, cooldown = None))]
+    #[pyo3(signature = (members, sticky, failover_on = None, max_retries = None, max_failures = None, cooldown = None, timeout = None))]
     fn pool(
         py: Python<'_>,
         members: Vec<Member<'_>>,
@@ -167,9 +167,11 @@ impl Llm {
         max_retries: Option<u32>,
         max_failures: Option<u32>,
         cooldown: Option<f64>,
+        timeout: Option<f64>,
     ) -> PyResult<Self> {
         let calls_python = members.iter().any(|(llm, ..)| llm.get().calls_python);
-        let mut pool = Pool::builder().sticky(sticky);
+        let timeout = timeout.map(|seconds| duration(py, seconds, "timeout")).transpose()?;
+        let mut pool = Pool::builder().sticky(sticky).timeout(timeout);
         for (llm, name, weight, is_fallback, context_window) in members {
             let mut member = PoolMember::new(Arc::clone(&llm.get().llm)).weight(weight);
             if let Some(name) = name {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use loom_wire::{Completion, Event, LlmError, Request};
 
+use crate::endpoint::Timeout;
+
 /// The events of one call, in the order that [`Event`] states. After an error nothing follows.
 ///
 /// Dropping it ends the call and closes its connection.
@@ -66,6 +68,11 @@ pub trait Llm: Send + Sync {
         Duration::ZERO
     }
 
+    /// How long a server that is loading the model is waited for; `None`: for ever. Default 300 s.
+    fn loading_limit(&self) -> Option<Duration> {
+        Timeout::default().loading
+    }
+
     /// How many tokens the model's context holds, as far as the server has said it. Default: not known.
     fn context_window(&self) -> Option<u64> {
         None
@@ -103,6 +110,9 @@ impl<L: Llm + ?Sized> Llm for Arc<L> {
     }
     fn expected_wait(&self) -> Duration {
         (**self).expected_wait()
+    }
+    fn loading_limit(&self) -> Option<Duration> {
+        (**self).loading_limit()
     }
     fn context_window(&self) -> Option<u64> {
         (**self).context_window()

@@ -230,6 +230,10 @@ impl Llm for UnifiedLlm {
         self.0.endpoint.throttle.expected_wait()
     }
 
+    fn loading_limit(&self) -> Option<Duration> {
+        self.0.endpoint.timeout.loading
+    }
+
     fn context_window(&self) -> Option<u64> {
         self.0.endpoint.context_window(&self.0.known_model()?)
     }

@@ -1,14 +1,15 @@
 //! One call to a pool: choose a member, ask it, and ask another if it fails before the first token.
 
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Retry, Rule};
-use tokio::time::Instant;
+use loom_wire::{Completion, ErrorKind, Event, LedgerEntry, LlmError, Request, Retry, Rule};
+use tokio::time::{Instant, Sleep};
 
-use crate::endpoint::Retries;
+use crate::endpoint::{Clocks, Retries, Timeout};
 use crate::model::llm::{EventStream, unfinished};
 use crate::model::pool::Inner;
 use crate::model::pool::affinity::Conversation;
@@ -18,8 +19,7 @@ use crate::model::pool::member::{Member, Turn};
 /// A conversation leaves its member only for one with less than half of its load.
 const STICKINESS: f64 = 2.0;
 
-/// While all members load their models, they are asked again for so long, and so often. It is no failure.
-const LOADING: Duration = Duration::from_secs(300);
+/// While a member loads its model and no other answers, all are asked again so often. It is no failure.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 pub(crate) struct PoolCall {
@@ -32,9 +32,15 @@ pub(crate) struct PoolCall {
     /// Why each member that was asked did not answer, for the ledger.
     history: Vec<String>,
     retries: Retries,
+    /// The limit on the call, once it has started.
+    clocks: Option<Clocks>,
+    /// Of that clock.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What has arrived of the answer.
+    partial: Completion,
     /// How often every member has been asked.
     rounds: u32,
-    /// When the first round ended in which all members were loading their models.
+    /// When the first round ended in which a member was loading its model.
     loading_since: Option<Instant>,
     /// What failed in the round before.
     last_round: Vec<(usize, LlmError)>,
@@ -72,6 +78,9 @@ impl PoolCall {
             failed: Vec::new(),
             history: Vec::new(),
             retries,
+            clocks: None,
+            timer: None,
+            partial: Completion::default(),
             rounds: 0,
             loading_since: None,
             last_round: Vec::new(),
@@ -118,13 +127,18 @@ impl PoolCall {
                     self.state = State::Reading { turn, place, events, has_token: false, finished: false };
                 }
                 State::Reading { mut turn, place, mut events, has_token, finished } => {
-                    let next = match events.next().await {
-                        None if finished => return None,
-                        None => Err(unfinished(loom_wire::Completion::default())),
-                        Some(next) => next,
+                    let next = match self.within_the_limit(events.next()).await {
+                        Ok(None) if finished => return None,
+                        Ok(None) => Err(unfinished(std::mem::take(&mut self.partial))),
+                        Ok(Some(next)) => next,
+                        Err(over) => {
+                            turn.failed(&over);
+                            return Some(Err(self.out_of_time(over, &turn.member)));
+                        }
                     };
                     match next {
                         Ok(mut event) => {
+                            self.partial.absorb(&event);
                             let mut finished = false;
                             if let Event::Finish(finish) = &mut event {
                                 finished = true;
@@ -162,6 +176,34 @@ impl PoolCall {
                 }
             }
         }
+    }
+
+    async fn within_the_limit<T>(&mut self, future: impl Future<Output = T>) -> Result<T, LlmError> {
+        self.clocks().wait_again(&mut self.timer, future).await
+    }
+
+    /// They start when the call is first polled.
+    fn clocks(&mut self) -> Clocks {
+        let timeout =
+            Timeout { connect: None, first_token: None, idle: None, loading: None, total: self.pool.timeout };
+        *self.clocks.get_or_insert_with(|| Clocks::start(timeout))
+    }
+
+    /// The call's time is over while this member is asked.
+    fn out_of_time(&mut self, mut error: LlmError, member: &Member) -> LlmError {
+        let asked = match self.partial.content.chars().count() {
+            0 => format!("{} had not answered", member.name),
+            said => format!("{said} characters of the answer of {} had arrived", member.name),
+        };
+        let before = self.history.iter().map(String::as_str);
+        let all: Vec<&str> = before.chain([asked.as_str()]).collect();
+        error.message = format!("{}: {}", error.message, all.join("; "));
+        error.attempts = self.attempts + 1;
+        error.retries = std::mem::take(&mut self.told);
+        if self.partial == Completion::default() {
+            return error;
+        }
+        error.with_partial(std::mem::take(&mut self.partial))
     }
 
     /// Whether another member may answer what this one did not.
@@ -244,15 +286,27 @@ impl PoolCall {
 
     /// How long to wait before all members are asked once more: as long as the one that is ready first demands.
     fn wait_for_another_round(&mut self) -> Option<Duration> {
-        if self.retries.max > 0
-            && !self.failed.is_empty()
-            && self.failed.iter().all(|(_, error)| error.is_loading())
-        {
-            let since = *self.loading_since.get_or_insert_with(Instant::now);
-            return (since.elapsed() < LOADING).then_some(BETWEEN_LOOKS);
+        let left = self.clocks().left();
+        let in_time = |wait: &Duration| left.is_none_or(|left| *wait < left);
+        let loading = self.failed.iter().filter(|(_, error)| error.is_loading());
+        let limits: Vec<_> = loading
+            .filter_map(|(place, _)| self.pool.members.get(*place))
+            .map(|member| member.llm.loading_limit())
+            .collect();
+        if self.retries.max > 0 && !limits.is_empty() {
+            let waited = self.loading_since.get_or_insert_with(Instant::now).elapsed();
+            let left = limits
+                .into_iter()
+                .map(|limit| limit.map_or(BETWEEN_LOOKS, |limit| limit.saturating_sub(waited)));
+            return left
+                .max()
+                .filter(|left| !left.is_zero())
+                .map(|left| left.min(BETWEEN_LOOKS))
+                .filter(in_time);
         }
         self.rounds += 1;
-        self.failures().iter().filter_map(|(_, error)| self.retries.wait(error, self.rounds)).min()
+        let waits = self.failures().iter().filter_map(|(_, error)| self.retries.wait(error, self.rounds));
+        waits.min().filter(in_time)
     }
 
     /// What has failed in this round, or in the one before if all have been left alone since.

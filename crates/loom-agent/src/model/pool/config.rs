@@ -9,6 +9,7 @@
 //! max_retries = 2
 //! max_failures = 3
 //! cooldown = 5.0                                              # seconds
+//! timeout = 120.0                                             # seconds, the whole call
 //! ```
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(crate) struct PoolConfig {
     max_retries: Option<u32>,
     max_failures: Option<u32>,
     cooldown: Option<f64>,
+    timeout: Option<f64>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -79,13 +81,21 @@ impl PoolConfig {
             pool = pool.max_failures(failures);
         }
         if let Some(seconds) = self.cooldown {
-            pool =
-                pool.cooldown(Duration::try_from_secs_f64(seconds).map_err(|_| {
-                    LlmError::config(format!("cooldown = {seconds} is not a number of seconds"))
-                })?);
+            pool = pool.cooldown(duration("cooldown", seconds)?);
+        }
+        // The caller's own is over the whole call, and over each member's part of it.
+        if let Some(given) = settings.timeout {
+            pool = pool.timeout(given.total);
+        } else if let Some(seconds) = self.timeout {
+            pool = pool.timeout(duration("timeout", seconds)?);
         }
         pool.build()
     }
+}
+
+fn duration(name: &str, seconds: f64) -> Result<Duration, LlmError> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| LlmError::config(format!("{name} = {seconds} is not a number of seconds")))
 }
 
 impl MemberConfig {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::stream;
 use loom_wire::{ErrorKind, LlmError, Request};
 
-use crate::endpoint::Retries;
+use crate::endpoint::{Retries, Timeout};
 use crate::model::llm::{EventStream, Llm};
 use affinity::Affinity;
 use breaker::Rule;
@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     affinity: Option<Mutex<Affinity>>,
     failover: Vec<ErrorKind>,
     retries: Retries,
+    /// The limit on a whole call.
+    timeout: Option<Duration>,
     /// Moves on with each call, so that members with equal load take turns.
     turn: std::sync::atomic::AtomicUsize,
 }
@@ -70,6 +72,7 @@ pub struct PoolBuilder {
     max_retries: u32,
     max_failures: u32,
     cooldown: Duration,
+    timeout: Option<Duration>,
 }
 
 /// An LLM in a pool, with what the pool shall know of it.
@@ -123,6 +126,7 @@ impl Pool {
             max_retries: Retries::default().max,
             max_failures: 3,
             cooldown: Duration::from_secs(5),
+            timeout: Timeout::default().total,
         }
     }
 
@@ -183,6 +187,13 @@ impl PoolBuilder {
         self
     }
 
+    /// The limit on a whole call: all members that are asked, their queues and the waits between them. The members' own
+    /// clocks each hold for one try of theirs. `None`: no limit. Default 600 s.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
     /// Makes the pool. No network is used.
     ///
     /// # Errors
@@ -193,6 +204,9 @@ impl PoolBuilder {
         }
         if self.max_failures == 0 {
             return Err(LlmError::config("max_failures is a number of failures from 1, not 0"));
+        }
+        if self.timeout.is_some_and(|limit| limit.is_zero()) {
+            return Err(LlmError::config("the timeout of a pool is a length of time above 0"));
         }
         let rule = Rule { failures: self.max_failures, cooldown: self.cooldown };
         let mut members: Vec<Arc<Member>> = Vec::new();
@@ -227,6 +241,7 @@ impl PoolBuilder {
             affinity: self.sticky.then(Mutex::default),
             failover: self.failover,
             retries: Retries { max: self.max_retries },
+            timeout: self.timeout,
             turn: Default::default(),
         })))
     }
@@ -248,6 +263,12 @@ impl Llm for Pool {
 
     fn expected_wait(&self) -> Duration {
         self.0.members.iter().map(|member| member.llm.expected_wait()).min().unwrap_or_default()
+    }
+
+    /// The longest of the members'.
+    fn loading_limit(&self) -> Option<Duration> {
+        let longest = |a: Option<Duration>, b: Option<Duration>| Some(a?.max(b?));
+        self.0.members.iter().map(|member| member.llm.loading_limit()).fold(Some(Duration::ZERO), longest)
     }
 
     /// The largest: what is too long for one goes to that.
