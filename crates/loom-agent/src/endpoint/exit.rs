@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use loom_wire::{ErrorKind, Link, LlmError};
 use reqwest::{Client, Request, Response, Url};
+use tokio::time::Instant;
 
 use super::base_url::BaseUrl;
 use super::client::{self, HttpClient};
@@ -13,7 +14,11 @@ use super::clocks::Clocks;
 use super::environment::{Environment, Via};
 use super::failure;
 use super::network::Network;
+use super::reuse;
 use super::transport::{self, Way};
+
+/// A connection that the server has closed shows it as soon as something is sent on it: after one way there and back.
+const STALE: Duration = Duration::from_secs(2);
 
 /// How requests leave.
 pub(super) struct Exit {
@@ -71,22 +76,39 @@ impl Exit {
     }
 
     /// Sends a request and waits for the head of the answer, within the clocks. `url` is the request's.
+    ///
+    /// Where a kept connection turns out to have been closed before anything of an answer came, the request is sent anew
+    /// on another one: it has not reached anybody. It is no try of the call.
     pub(super) async fn send(
         &self,
-        request: Request,
+        request: &(dyn Fn() -> Request + Sync),
         url: &Url,
         clocks: &Clocks,
     ) -> Result<Response, LlmError> {
         let result = match &self.given {
             Some(HttpClient::Transport(transport)) => {
-                let result = clocks.wait(client::send(transport.as_ref(), request)).await.map_err(unanswered);
+                let result =
+                    clocks.wait(client::send(transport.as_ref(), request())).await.map_err(unanswered);
                 result.and_then(|result| result)
             }
             _ => {
                 let via = if self.given.is_some() { None } else { self.way.via(url)? };
                 let client = self.client(url, via.as_ref())?;
-                let result = clocks.wait(client.execute(request)).await.map_err(unanswered);
-                result.and_then(|result| result.map_err(|error| self.explain(&error, url, via.as_ref())))
+                let started = Instant::now();
+                loop {
+                    let sent = clocks.wait(reuse::watched(client.execute(request()))).await;
+                    match sent.map_err(unanswered) {
+                        Ok((Ok(response), _)) => break Ok(response),
+                        Ok((Err(error), connected)) => {
+                            let was_kept = self.given.is_none() && !connected;
+                            if !(was_kept && failure::is_closed(&error) && started.elapsed() < STALE) {
+                                break Err(self.explain(&error, url, via.as_ref()));
+                            }
+                            tracing::debug!(target: "loom", "the server had closed the connection; using another");
+                        }
+                        Err(error) => break Err(error),
+                    }
+                }
             }
         };
         result.map_err(|mut error| {

@@ -5,11 +5,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use loom_wire::LedgerEntry;
-use reqwest::Url;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
     USER_AGENT,
 };
+use reqwest::{Method, Request, Url};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -57,6 +57,7 @@ impl fmt::Display for Explanation {
 /// A request as it was sent, secrets included. `Debug` shows none.
 #[derive(Clone)]
 pub(crate) struct Sent {
+    pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -71,6 +72,14 @@ impl fmt::Debug for Sent {
 }
 
 impl Sent {
+    /// The request itself.
+    pub(crate) fn request(&self) -> Request {
+        let mut request = Request::new(self.method.clone(), self.url.clone());
+        self.headers.clone_into(request.headers_mut());
+        *request.body_mut() = (!self.body.is_empty()).then(|| self.body.clone().into());
+        request
+    }
+
     pub(crate) fn shown_url(&self) -> String {
         visible(&self.url)
     }
@@ -186,7 +195,7 @@ mod tests {
             map.insert(*name, value);
         }
         let body = Bytes::from(body.to_owned());
-        Sent { url: url.parse().unwrap(), headers: map, body, basic_user: None }
+        Sent { method: Method::POST, url: url.parse().unwrap(), headers: map, body, basic_user: None }
     }
 
     #[test]

@@ -33,6 +33,20 @@ pub(super) fn explain(
     }
 }
 
+/// Whether the connection was closed before the head of an answer had come.
+pub(super) fn is_closed(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    error.is_request()
+        && !error.is_connect()
+        && (find::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message)
+            || find::<io::Error>(error).is_some_and(|cause| {
+                matches!(
+                    cause.kind(),
+                    BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
+                )
+            }))
+}
+
 fn direct_error(error: &reqwest::Error, url: &Url, target: &str, connect: Option<Duration>) -> LlmError {
     if is_clock(error) {
         let host = url.host_str().unwrap_or_default();

@@ -18,6 +18,7 @@ mod proxy;
 mod resolver;
 mod retry;
 mod retry_budget;
+mod reuse;
 mod secrets;
 pub(crate) mod server;
 mod sign;
@@ -346,15 +347,16 @@ impl Endpoint {
                 clocks.wait(signer.sign(&mut request, &self.secrets)).await??;
             }
             let sent = Arc::new(Sent {
+                method: outgoing.method.clone(),
                 url: request.url().clone(),
-                headers: request.headers().clone(),
+                headers: std::mem::take(request.headers_mut()),
                 body: outgoing.body.clone().unwrap_or_default(),
                 basic_user: self.credential.basic_user(),
             });
             if outgoing.body.is_some() {
                 *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sent));
             }
-            let response = self.exit.send(request, &sent.url, clocks).await?;
+            let response = self.exit.send(&|| sent.request(), &sent.url, clocks).await?;
             let located = |error| located(error, &self.exit.shown(&sent.url));
             check_headers(response.headers(), &self.limits).map_err(located)?;
             if response.status().is_redirection() {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use loom_wire::{ErrorKind, LlmError};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -86,9 +86,7 @@ impl OAuth2 {
     async fn ask(&self, in_body: bool, exit: &Exit, clocks: &Clocks) -> Result<Token, LlmError> {
         let url = checked_url("token_url", &self.token_url)?;
         let secret = self.client_secret.expose_secret();
-        let mut request = reqwest::Request::new(Method::POST, url.clone());
-        *request.body_mut() = Some(self.form(in_body).into());
-        let headers = request.headers_mut();
+        let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if !in_body {
@@ -100,7 +98,13 @@ impl OAuth2 {
                 headers.insert(AUTHORIZATION, value);
             }
         }
-        let mut response = exit.send(request, &url, clocks).await.map_err(|mut error| {
+        let request = || {
+            let mut request = reqwest::Request::new(Method::POST, url.clone());
+            *request.body_mut() = Some(self.form(in_body).into());
+            headers.clone_into(request.headers_mut());
+            request
+        };
+        let mut response = exit.send(&request, &url, clocks).await.map_err(|mut error| {
             error.message = format!("the OAuth2 server gave no token: {}", error.message);
             error
         })?;

@@ -1,0 +1,121 @@
+//! Connections that are kept for the next call, and may have been closed by then.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use loom::{Completion, ErrorKind, LlmError, Message, Request, UnifiedLlm};
+use loom_testkit::{Piece, Reply, Script, Server, TestCa};
+use serde_json::json;
+
+fn said(text: &str) -> Reply {
+    let message = json!({"role": "assistant", "content": text});
+    Reply::json(200, &json!({"choices": [{"message": message, "finish_reason": "stop"}]}))
+}
+
+/// The connection is closed where an answer should come.
+fn closed() -> Reply {
+    Reply::raw(Vec::new())
+}
+
+/// The same, by a reset.
+fn reset() -> Reply {
+    closed().then(Piece::Reset)
+}
+
+async fn serving(replies: impl IntoIterator<Item = Reply>) -> (Server, UnifiedLlm) {
+    let server = Server::start(Script::new(replies)).await.unwrap();
+    let llm = UnifiedLlm::builder().base_url(server.base_url()).model("m").max_retries(0).build().unwrap();
+    (server, llm)
+}
+
+async fn ask(llm: &UnifiedLlm) -> Result<Completion, LlmError> {
+    llm.generate(Request::new(vec![Message::user("hello")])).await
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_fails_no_call() {
+    for dead in [closed, reset] {
+        let (server, llm) = serving([said("one"), dead(), said("two")]).await;
+        assert_eq!(ask(&llm).await.unwrap().content, "one");
+        assert_eq!(ask(&llm).await.unwrap().content, "two");
+        let requests = server.requests();
+        let used: Vec<usize> = requests.iter().map(|request| request.connection).collect();
+        assert_eq!((used[0] == used[1], used[1] == used[2]), (true, false), "{used:?}");
+        assert_eq!(requests[1].body, requests[2].body);
+        assert_eq!(llm.explain().unwrap().attempts, 1, "it is no try of the call");
+    }
+}
+
+#[tokio::test]
+async fn nor_does_one_with_tls() {
+    let ca = TestCa::new().unwrap();
+    let replies = Script::new([said("one"), closed(), said("two"), reset(), said("three")]);
+    let server = Server::start_tls(replies, ca.issue(&["127.0.0.1"]).unwrap()).await.unwrap();
+    let bundle = std::env::temp_dir().join(format!("loom-kept-{}.pem", std::process::id()));
+    std::fs::write(&bundle, ca.pem()).unwrap();
+    let settings = UnifiedLlm::builder().base_url(server.base_url()).model("m").max_retries(0);
+    let llm = settings.verify(&bundle).build().unwrap();
+    for text in ["one", "two", "three"] {
+        assert_eq!(ask(&llm).await.unwrap().content, text);
+    }
+    std::fs::remove_file(bundle).unwrap();
+}
+
+#[tokio::test]
+async fn nor_do_many_of_them() {
+    let late = |text| said(text).delay_head(Duration::from_millis(200));
+    let replies = (0..20).map(|_| late("one")).chain((0..20).map(|_| closed())).chain([said("two")]);
+    let (server, llm) = serving(replies).await;
+    for answer in join_all((0..20).map(|_| ask(&llm))).await {
+        assert_eq!(answer.unwrap().content, "one");
+    }
+    assert_eq!(ask(&llm).await.unwrap().content, "two", "each dead connection is used up once");
+    assert_eq!(server.requests().len(), 41);
+}
+
+#[tokio::test]
+async fn what_may_have_been_worked_on_is_not_sent_again() {
+    // On a connection of its own.
+    let (server, llm) = serving([closed(), said("two")]).await;
+    assert_eq!(ask(&llm).await.unwrap_err().kind, ErrorKind::Connection);
+    assert_eq!(server.requests().len(), 1);
+
+    // After a while: whoever had closed the connection would have done so at once.
+    let late = Reply::raw(Vec::new()).then(Piece::Delay(Duration::from_millis(2500)));
+    let (server, llm) = serving([said("one"), late, said("two")]).await;
+    ask(&llm).await.unwrap();
+    assert_eq!(ask(&llm).await.unwrap_err().kind, ErrorKind::Connection);
+    assert_eq!(server.requests().len(), 2);
+
+    // Once the answer has begun, or something that is none has come.
+    let cut = Reply::raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec());
+    for begun in [cut, Reply::raw(b"\x00\x01 nonsense".to_vec())] {
+        let (server, llm) = serving([said("one"), begun, said("two")]).await;
+        ask(&llm).await.unwrap();
+        ask(&llm).await.unwrap_err();
+        assert_eq!(server.requests().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_ones_own_keeps_its_own_connections() {
+    let server = Server::start(Script::new([said("one"), closed(), said("two")])).await.unwrap();
+    // reqwest asks for it, also where there is no TLS.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let own = reqwest::Client::builder()
+        .user_agent("mine")
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let settings = UnifiedLlm::builder().base_url(server.base_url()).model("m").max_retries(0);
+    let llm = settings.http_client(own).build().unwrap();
+    ask(&llm).await.unwrap();
+    assert_eq!(
+        ask(&llm).await.unwrap_err().kind,
+        ErrorKind::Connection,
+        "its connections are its own matter"
+    );
+    assert_eq!(server.requests().len(), 2);
+}
