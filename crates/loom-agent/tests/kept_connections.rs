@@ -119,3 +119,28 @@ async fn a_client_of_ones_own_keeps_its_own_connections() {
     );
     assert_eq!(server.requests().len(), 2);
 }
+
+#[tokio::test]
+async fn what_looks_after_idle_connections_ends_when_there_are_none() {
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let settled = |count: usize| async move {
+        for _ in 0..200 {
+            if alive() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} tasks, not {count}", alive());
+    };
+    let before = alive();
+    let (server, llm) = serving((0..50).map(|_| said("one").delay_head(Duration::from_millis(50)))).await;
+    for answer in join_all((0..50).map(|_| ask(&llm))).await {
+        answer.unwrap();
+    }
+    drop(server);
+    // hyper has one task for all idle connections, which looks once a minute.
+    settled(before + 1).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    settled(before).await;
+}
