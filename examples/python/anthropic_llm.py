@@ -12,22 +12,16 @@ import loom
 
 class Messages(loom.Adapter):
     path = "messages"
-    profile = {"system": "first", "tool_choice": "auto", "response_format": "prompt"}
+    profile = {"system": "first", "alternate_roles": True, "tool_choice": "auto", "response_format": "prompt"}
 
     def request(self, body):
-        turns = []
-        for message in body.pop("messages"):
-            role = "assistant" if message["role"] == "assistant" else "user"
-            if message["role"] == "system":
-                body["system"] = message["content"]
-            elif turns and turns[-1]["role"] == role:
-                turns[-1]["content"] += blocks(message)
-            else:
-                turns.append({"role": role, "content": blocks(message)})
+        turns = body.pop("messages")
+        if turns[0]["role"] == "system":
+            body["system"] = turns.pop(0)["content"]
         functions = [tool["function"] for tool in body.pop("tools", [])]
         if functions:
             body["tools"] = [{"input_schema": function.pop("parameters"), **function} for function in functions]
-        return {"max_tokens": 4096, **body, "messages": turns}
+        return {"max_tokens": 4096, **body, "messages": [turn(message) for message in turns]}
 
     def chunk(self, event):
         block, delta = event.get("content_block", {}), event.get("delta", {})
@@ -44,10 +38,11 @@ class Messages(loom.Adapter):
         return {"choices": [{"delta": said, "finish_reason": delta.get("stop_reason")}], "usage": usage}
 
 
-def blocks(message):
+def turn(message):
     content, thought = message.get("content") or [], message.get("reasoning_details", [])
     if message["role"] == "tool":
-        return [{"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": content}]
+        result = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": content}
+        return {"role": "user", "content": [result]}
     text, signature = ("".join(piece[key] for piece in thought) for key in ("text", "signature"))
     found = [{"type": "thinking", "thinking": text, "signature": signature}] if signature else []
     for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
@@ -60,7 +55,7 @@ def blocks(message):
     for call in message.get("tool_calls", []):
         name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
         found.append({"type": "tool_use", "id": call["id"], "name": name, "input": arguments})
-    return found
+    return {"role": message["role"], "content": found}
 
 
 def messages_llm(api_key, base_url="https://api.anthropic.com/v1", model="claude-sonnet-4-5", **settings):

@@ -20,7 +20,8 @@ class Adapter:
 
     profile: Mapping[str, Any] = {}
     """What the API takes of what OpenAI's format can say, as ``profile=`` has it. With ``{"system": "first"}``, say,
-    ``request`` finds one system message at most, at the beginning."""
+    ``request`` finds one system message at most, at the beginning. With ``{"alternate_roles": True}``, neighbouring
+    ``messages`` of one role in the body that it gives are joined where their contents are lists."""
 
     def request(self, body: dict[str, Any]) -> dict[str, Any]:
         """The request's body in OpenAI's form (``model``, ``messages``, ``tools``, parameters) to the one that is sent.

@@ -117,6 +117,13 @@ def test_a_call_ends_within_the_pools_timeout(server, tmp_path, monkeypatch):
         with pytest.raises(loom.APITimeoutError, match=words):
             loom.agent(llm="one", **settings).run_sync("hi")
     assert time.monotonic() - started < 10
+    # The members keep their own clocks beside it.
+    server.script(late, whole_of("in time"))
+    patient = endpoint.replace("[endpoints.a]", "[endpoints.b]")
+    file.write_text(
+        f"{endpoint}timeout = {{ first_token = 0.2 }}\n{patient}[pools.two]\nmembers = ['a']\nfallbacks = ['b']\n"
+    )
+    assert loom.agent(llm="two", timeout=8).run_sync("hi").content == "in time"
 
 
 @pytest.mark.parametrize(

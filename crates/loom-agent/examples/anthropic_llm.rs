@@ -1,4 +1,5 @@
-//! An adapter for what is not OpenAI-like: Anthropic's Messages API, streamed, with tools, pictures and thinking.
+//! An adapter for what is not OpenAI-like: Anthropic's Messages API, streamed, with tools and thinking. (The Python
+//! example has pictures, too.)
 //!
 //! Run it with `ANTHROPIC_API_KEY=… cargo run --example anthropic_llm [BASE_URL]`.
 #![allow(clippy::print_stdout)] // an example is there to print
@@ -16,31 +17,18 @@ impl Adapter for Messages {
     }
 
     fn profile(&self) -> Profile {
-        let profile = json!({"system": "first", "tool_choice": "auto", "response_format": "prompt"});
+        let profile = json!({"system": "first", "alternate_roles": true, "tool_choice": "auto", "response_format": "prompt"});
         serde_json::from_value(profile).unwrap_or_default()
     }
 
     fn request(&self, mut body: Value) -> Result<Value, LlmError> {
-        let mut turns: Vec<Value> = Vec::new();
-        for message in list(body["messages"].take()) {
-            let role = if message["role"] == "assistant" { "assistant" } else { "user" };
-            match turns.last_mut() {
-                _ if message["role"] == "system" => body["system"] = message["content"].clone(),
-                Some(Value::Object(turn)) if turn["role"] == role => {
-                    turn["content"] = list(turn["content"].take()).chain(blocks(message)).collect();
-                }
-                _ => turns.push(json!({"role": role, "content": blocks(message)})),
-            }
-        }
-        body["messages"] = turns.into();
+        let (system, turns): (Vec<_>, Vec<_>) =
+            list(body["messages"].take()).partition(|message| message["role"] == "system");
+        body["system"] = system.into_iter().map(|message| message["content"].clone()).next().into();
+        body["messages"] = turns.into_iter().map(turn).collect();
         for tool in body["tools"].as_array_mut().into_iter().flatten() {
-            let mut function = tool["function"].take();
-            function["input_schema"] = function["parameters"].take();
-            function.as_object_mut().map(|function| function.remove("parameters"));
-            *tool = function;
-        }
-        if body["max_tokens"].is_null() {
-            body["max_tokens"] = 4096.into();
+            let said = &tool["function"];
+            *tool = json!({"name": said["name"], "description": said["description"], "input_schema": said["parameters"]});
         }
         Ok(body)
     }
@@ -63,36 +51,31 @@ impl Adapter for Messages {
     }
 }
 
-/// A message's content as blocks.
-fn blocks(mut message: Value) -> Vec<Value> {
+/// A message as a turn, which holds blocks.
+fn turn(mut message: Value) -> Value {
     let content = message["content"].take();
     if message["role"] == "tool" {
-        let id = &message["tool_call_id"];
-        return vec![json!({"type": "tool_result", "tool_use_id": id, "content": content})];
+        let result =
+            json!({"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": content});
+        return json!({"role": "user", "content": [result]});
     }
     let thought: Vec<Value> = list(message["reasoning_details"].take()).collect();
     let all = |key: &str| thought.iter().filter_map(|piece| piece[key].as_str()).collect::<String>();
-    let mut found = match all("signature") {
-        none if none.is_empty() => vec![],
-        signature => vec![json!({"type": "thinking", "thinking": all("text"), "signature": signature})],
-    };
-    match content {
-        Value::String(text) => found.push(json!({"type": "text", "text": text})),
-        parts => found.extend(list(parts).map(|part| match part["image_url"]["url"].as_str() {
-            None => part,
-            Some(url) => json!({"type": "image", "source":
-            match url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
-                Some((kind, data)) => json!({"type": "base64", "media_type": kind, "data": data}),
-                None => json!({"type": "url", "url": url}),
-            }}),
-        })),
+    let mut blocks = Vec::new();
+    if !all("signature").is_empty() {
+        blocks.push(json!({"type": "thinking", "thinking": all("text"), "signature": all("signature")}));
     }
-    found.extend(list(message["tool_calls"].take()).map(|mut call| {
-        let arguments = call["function"]["arguments"].as_str().unwrap_or("{}");
-        let input: Value = serde_json::from_str(arguments).unwrap_or_default();
-        json!({"type": "tool_use", "id": call["id"], "name": call["function"]["name"].take(), "input": input})
-    }));
-    found
+    match content {
+        Value::String(text) => blocks.push(json!({"type": "text", "text": text})),
+        parts => blocks.extend(list(parts)),
+    }
+    for call in list(message["tool_calls"].take()) {
+        let (id, called) = (&call["id"], &call["function"]);
+        let input: Value =
+            called["arguments"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default();
+        blocks.push(json!({"type": "tool_use", "id": id, "name": called["name"], "input": input}));
+    }
+    json!({"role": message["role"], "content": blocks})
 }
 
 fn list(value: Value) -> impl Iterator<Item = Value> {
@@ -110,6 +93,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let llm = loom::UnifiedLlm::builder()
         .base_url(base)
         .model("claude-sonnet-4-5")
+        .max_tokens(4096) // the API wants a limit
         .api_key(std::env::var("ANTHROPIC_API_KEY")?)
         .auth(Auth::header("x-api-key"))
         .header("anthropic-version", "2023-06-01")

@@ -17,7 +17,8 @@ pub trait Adapter: Send + Sync {
     fn path(&self) -> &str;
 
     /// What the API takes of what OpenAI's format can say: with `system: first`, say, `request` finds one system message
-    /// at most, at the beginning. Default: all of it.
+    /// at most, at the beginning. With `alternate_roles`, neighbouring `messages` of one role in the body that it gives are
+    /// joined where their contents are lists. Default: all of it.
     fn profile(&self) -> Profile {
         Profile::default()
     }
@@ -55,8 +56,26 @@ pub(crate) fn translated(adapter: &dyn Adapter, body: &Bytes) -> Result<Bytes, L
     // Indexing a JSON value for what it has not leaves a null there.
     if let Value::Object(fields) = &mut body {
         fields.retain(|_, field| !field.is_null());
+        if adapter.profile().alternate_roles == Some(true)
+            && let Some(Value::Array(messages)) = fields.get_mut("messages")
+        {
+            *messages = take_turns(std::mem::take(messages));
+        }
     }
     Ok(body.to_string().into())
+}
+
+/// Joins neighbours of one role whose contents are lists: results of tools, say, that the API has the user tell.
+fn take_turns(messages: Vec<Value>) -> Vec<Value> {
+    let mut turns: Vec<Value> = Vec::with_capacity(messages.len());
+    for mut message in messages {
+        let last = turns.last_mut().filter(|last| last.get("role") == message.get("role"));
+        match (last.and_then(|last| last.get_mut("content")), message.get_mut("content")) {
+            (Some(Value::Array(said)), Some(Value::Array(more))) => said.append(more),
+            _ => turns.push(message),
+        }
+    }
+    turns
 }
 
 /// An answer's bytes, translated as they come.
@@ -242,6 +261,23 @@ mod tests {
         for every in 1..40 {
             assert_eq!(translated(stream, every).unwrap(), expected, "{every}");
         }
+    }
+
+    #[test]
+    fn neighbours_of_one_role_are_joined_where_their_contents_are_lists() {
+        let said = |role: &str, content: Value| json!({"role": role, "content": content});
+        let messages = vec![
+            said("user", json!([1])),
+            said("user", json!([2, 3])),
+            said("assistant", json!([4])),
+            said("user", json!("a")),
+            said("user", json!([5])),
+            json!({"content": [6]}),
+            json!(7),
+        ];
+        let joined = take_turns(messages.clone());
+        assert_eq!(joined.first(), Some(&said("user", json!([1, 2, 3]))));
+        assert_eq!(joined.get(1..), messages.get(2..));
     }
 
     #[test]

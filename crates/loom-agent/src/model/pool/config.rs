@@ -17,6 +17,7 @@ use std::time::Duration;
 use loom_wire::{ErrorKind, LlmError};
 use serde::Deserialize;
 
+use crate::endpoint::Timeout;
 use crate::model::pool::{Pool, PoolMember};
 use crate::model::settings::LlmSettings;
 
@@ -57,6 +58,13 @@ impl PoolConfig {
             return Err(LlmError::config(format!("{setting} cannot be given beside a pool"))
                 .with_hint("each member has its own: set it under [endpoints] in loom.toml"));
         }
+        // A caller who names the total alone speaks of the whole call; the members keep their clocks.
+        let mut settings = settings.clone();
+        let total = settings.timeout.map(|given| given.total);
+        if settings.timeout.is_some_and(|given| given == Timeout { total: given.total, ..Timeout::default() })
+        {
+            settings.timeout = None;
+        }
         let mut pool = Pool::builder();
         let members = self.members.iter().map(|member| (member, false));
         for (member, is_fallback) in members.chain(self.fallbacks.iter().map(|member| (member, true))) {
@@ -83,9 +91,8 @@ impl PoolConfig {
         if let Some(seconds) = self.cooldown {
             pool = pool.cooldown(duration("cooldown", seconds)?);
         }
-        // The caller's own is over the whole call, and over each member's part of it.
-        if let Some(given) = settings.timeout {
-            pool = pool.timeout(given.total);
+        if let Some(total) = total {
+            pool = pool.timeout(total);
         } else if let Some(seconds) = self.timeout {
             pool = pool.timeout(duration("timeout", seconds)?);
         }
