@@ -19,12 +19,14 @@ fi
 folder=$(mktemp -d)
 socket=loom-test-$$ # a tmux server of this test's own
 server=
+till=
 session=0
 checks=0
 
 finish() {
     tmux -L "$socket" kill-server 2>/dev/null || true
     [ -z "$server" ] || kill "$server" 2>/dev/null || true
+    [ -z "$till" ] || kill "$till" 2>/dev/null || true
     # What was killed a moment ago may still write there.
     rm -rf "$folder" 2>/dev/null || { sleep 1; rm -rf "$folder"; }
 }
@@ -143,6 +145,59 @@ sees "> still here" # the history of the chat before
 keys C-c
 keys -l "/exit"; keys Enter
 sees "exit 0"
+
+echo "tests/terminal: approval"
+cat >"$folder/mcp.py" <<'SERVER'
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    answers = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "till", "version": "1"}},
+        "tools/list": {"tools": [{"name": "pay", "inputSchema": {"type": "object", "properties": {"sum": {"type": "integer"}}}}]},
+        "tools/call": {"content": [{"type": "text", "text": "paid"}]},
+    }
+    if request["method"] == "tools/call":
+        open("paid", "a").write("x")
+    if request["method"] in answers:
+        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": answers[request["method"]]}), flush=True)
+SERVER
+turn='{"tool_calls": [{"name": "pay", "arguments": {"sum": 7}}]}'
+printf '[%s, "All paid.", %s, "Not paid.", %s, %s, "Paid again."]' "$turn" "$turn" "$turn" "$turn" >"$folder/script.json"
+"$LOOM" emulate openai --script "$folder/script.json" >"$folder/till.log" 2>/dev/null &
+till=$!
+await "the scripted server" grep -q http "$folder/till.log"
+ask="--base-url $(head -1 "$folder/till.log") --mcp 'python3 mcp.py' --approve"
+terminal
+type_line "'$LOOM' run $ask Pay; echo exit \$?"
+sees 'The model wants to call pay {"sum":7}'
+sees "Carry it out? [y/n]"
+type_line "perhaps"
+type_line "y"
+sees "All paid."
+sees "exit 0"
+[ "$(cat "$folder/paid")" = x ] || fail "the call was carried out once"
+terminal
+type_line "'$LOOM' run $ask Pay; echo exit \$?"
+sees "Carry it out? [y/n]"
+type_line "n"
+sees "Not paid."
+terminal
+type_line "'$LOOM' run $ask Pay; echo exit \$?"
+sees "Carry it out? [y/n]"
+keys C-c
+sees "exit 130"
+terminal
+type_line "'$LOOM' chat $ask; echo exit \$?"
+sees "/help lists the commands"
+type_line "Pay"
+sees "Carry it out? [y/n]"
+type_line "y"
+sees "Paid again."
+sees "> "
+keys C-d
+sees "exit 0"
+[ "$(cat "$folder/paid")" = xx ] || fail "a call was carried out without approval"
+kill "$till" 2>/dev/null || true
 
 echo "tests/terminal: without colours, and on a dumb terminal"
 for setting in "screen-256color NO_COLOR=1" "dumb X=1"; do

@@ -128,7 +128,7 @@ impl Connection {
             settings = settings.resolve(name, address);
         }
         for header in &options.header {
-            settings = match header_pair(header)? {
+            settings = match header_pair(header, "--header")? {
                 (name, Some(value)) => settings.header(name, value),
                 (name, None) => settings.without_header(name),
             };
@@ -312,13 +312,13 @@ fn auth_itself(given: &str) -> Result<Auth, Failure> {
 
 /// `NAME=VALUE` or `Name: value`; `Name:` leaves the header out, as with curl. No error repeats the value, which may be
 /// a key.
-fn header_pair(given: &str) -> Result<(&str, Option<&str>), Failure> {
+pub(crate) fn header_pair<'a>(given: &'a str, flag: &str) -> Result<(&'a str, Option<&'a str>), Failure> {
     match given.split_once([':', '=']) {
         Some((name, value)) if !name.trim().is_empty() => {
             let is_left_out = value.trim().is_empty() && given.trim_end().ends_with(':');
             Ok((name.trim(), Some(value.trim()).filter(|_| !is_left_out)))
         }
-        _ => Err(Failure::usage("--header takes NAME=VALUE or \"Name: value\"")),
+        _ => Err(Failure::usage(format!("{flag} takes NAME=VALUE or \"Name: value\""))),
     }
 }
 

@@ -105,11 +105,14 @@ fn mistakes_are_named_without_their_secrets() {
 
 #[test]
 fn headers_and_parameters_in_each_spelling() {
-    assert_eq!(header_pair("X-A=b:c").unwrap(), ("X-A", Some("b:c")));
-    assert_eq!(header_pair("Authorization: Basic a=b").unwrap(), ("Authorization", Some("Basic a=b")));
-    assert_eq!(header_pair("X-A: :=b").unwrap(), ("X-A", Some(":=b")));
-    assert_eq!(header_pair("X-A=").unwrap(), ("X-A", Some("")));
-    assert_eq!(header_pair("User-Agent: ").unwrap(), ("User-Agent", None));
+    assert_eq!(header_pair("X-A=b:c", "--header").unwrap(), ("X-A", Some("b:c")));
+    assert_eq!(
+        header_pair("Authorization: Basic a=b", "--header").unwrap(),
+        ("Authorization", Some("Basic a=b"))
+    );
+    assert_eq!(header_pair("X-A: :=b", "--header").unwrap(), ("X-A", Some(":=b")));
+    assert_eq!(header_pair("X-A=", "--header").unwrap(), ("X-A", Some("")));
+    assert_eq!(header_pair("User-Agent: ", "--header").unwrap(), ("User-Agent", None));
     assert_eq!(param_pair("seed=7").unwrap(), ("seed", Value::from(7)));
     assert_eq!(param_pair("stop=[\"a=b\"]").unwrap(), ("stop", serde_json::json!(["a=b"])));
     assert_eq!(param_pair("reasoning_effort=low").unwrap(), ("reasoning_effort", Value::from("low")));

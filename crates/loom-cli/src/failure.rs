@@ -97,7 +97,9 @@ pub(crate) fn of_arguments(error: &clap::Error) -> Failure {
 
 /// Tells an error on stderr.
 pub(crate) fn tell_error(screen: &Screen, error: &AgentError) {
-    let AgentError::Llm { error, .. } = error else { return tell(screen, &error.to_string(), None) };
+    let AgentError::Llm { error, .. } = error else {
+        return tell(screen, &error.to_string(), hint_of(error));
+    };
     let mut message = in_shell_words(&error.message);
     if let Some(status) = error.status_code {
         message.push_str(&format!(" [HTTP {status}]"));
@@ -126,12 +128,18 @@ pub(crate) fn tell(screen: &Screen, message: &str, hint: Option<&str>) {
     }
 }
 
+/// What to do about an error that is not the endpoint's.
+fn hint_of(error: &AgentError) -> Option<&'static str> {
+    matches!(error, AgentError::ApprovalRequired { .. })
+        .then_some("nobody can be asked here: run it on a terminal, or leave such tools out of --approve")
+}
+
 /// An error as the last line of `--json`.
 fn to_json(error: &AgentError) -> Value {
     let AgentError::Llm { error: details, .. } = error else {
         return json!({
             "type": "error", "kind": error.kind(), "message": error.to_string(),
-            "status_code": null, "retryable": false, "hint": null, "partial": null,
+            "status_code": null, "retryable": false, "hint": hint_of(error), "partial": null,
         });
     };
     json!({

@@ -11,10 +11,12 @@
 //! | `screen` | stdout and stderr: what is a terminal, colour, control characters |
 //! | `interrupt` | Ctrl-C |
 //! | `markdown` | text that streams, styled as Markdown |
+//! | `approve` | calls that wait for approval |
 //! | `answer` | the events of a run → what is printed |
 //! | `run`, `chat`, `models`, `providers`, `sessions`, `emulate`, `demo` | one command each |
 
 mod answer;
+mod approve;
 mod args;
 mod chat;
 mod connect;

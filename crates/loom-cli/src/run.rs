@@ -4,11 +4,14 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use loom::agent::Conversation;
 use loom::{Agent, AgentEvent, AgentStream, Explanation, Message, UnifiedLlm, part};
 use tokio::runtime::Runtime;
 
 use crate::answer::AnswerView;
+use crate::approve::decided;
 use crate::args::RunArgs;
+use crate::chat::input::Input;
 use crate::connect::{Connection, process_env};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -19,24 +22,38 @@ use crate::tools::Toolbox;
 /// Runs the command.
 pub(crate) fn run(args: RunArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
     let question = with_parts(question(args.question, screen)?, &args.image, &args.audio, &args.file);
+    let config = args.options.config.clone();
     let connection = Connection::new(args.options, &process_env)?;
     let (llm, unified) = connection.open()?;
-    let tools = Toolbox::new(&args.tools)?;
+    let tools = Toolbox::new(&args.tools, config.as_deref())?;
     let agent = agent(&connection, llm, &tools)?;
     let session = sessions::named(args.session)?;
     let explain = || unified.as_ref().and_then(UnifiedLlm::explain).filter(|_| args.explain);
     let interrupt = Interrupt::new(runtime);
-    let result = runtime.block_on(async {
-        let events = match &session {
-            Some(session) => agent.stream_in(session, question),
-            None => agent.stream(question),
+    let ask = |input: Conversation| {
+        runtime.block_on(async {
+            let events = match &session {
+                Some(session) => agent.stream_in(session, input),
+                None => agent.stream(input),
+            };
+            if args.json {
+                print_events(events, screen, &interrupt, &explain).await
+            } else {
+                print_answer(events, screen, &interrupt, args.reasoning).await
+            }
+        })
+    };
+    let can_decide = screen.in_is_terminal && screen.out_is_terminal && !args.json;
+    let mut result = ask(question.into());
+    while can_decide && let Err(failure) = result {
+        result = match decided(failure, &mut Input::for_answers(screen), screen, runtime, &interrupt) {
+            Ok(run) => ask(run.into()),
+            Err(failure) => {
+                result = Err(failure);
+                break;
+            }
         };
-        if args.json {
-            print_events(events, screen, &interrupt, &explain).await
-        } else {
-            print_answer(events, screen, &interrupt, args.reasoning).await
-        }
-    });
+    }
     tools.close(runtime);
     let (code, explanation) = match result.map_err(|failure| connection.explain(failure)) {
         Ok(()) => (0, explain()),

@@ -33,6 +33,12 @@
 //! base_url = "https://api.acme.example/v1"
 //! key_env = ["ACME_API_KEY"]
 //! default_model = "acme-large"
+//!
+//! [mcp.search]                               # an MCP server: command and env, cwd, or url and headers
+//! url = "https://mcp.example.internal/mcp"
+//! headers = { Authorization = { env = "SEARCH_TOKEN" } }   # the value itself, or the variable that holds it
+//! timeout = 60.0
+//! prefix = "search"
 //! ```
 
 use std::collections::BTreeMap;
@@ -44,6 +50,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Auth, ClientCert, Key, Network, OAuth2, Proxy, RateLimits, Timeout, TlsVersion};
+use crate::model::mcp_config::McpConfig;
 use crate::model::pool::Pool;
 use crate::model::pool::config::PoolConfig;
 use crate::model::provider::Provider;
@@ -60,6 +67,8 @@ pub struct Config {
     endpoints: BTreeMap<String, EndpointConfig>,
     pools: BTreeMap<String, PoolConfig>,
     providers: BTreeMap<String, Provider>,
+    #[cfg_attr(not(feature = "mcp"), allow(dead_code))]
+    mcp: BTreeMap<String, McpConfig>,
     #[serde(skip)]
     path: PathBuf,
     /// The file was found in the working directory and not named by the user.
@@ -156,10 +165,20 @@ struct OAuth2Config {
 }
 
 #[derive(Clone, Deserialize)]
-#[serde(untagged, deny_unknown_fields, expecting = "client_secret is a text or { env = \"NAME\" }")]
-enum SecretConfig {
+#[serde(untagged, deny_unknown_fields, expecting = "a secret is a text or { env = \"NAME\" }")]
+pub(super) enum SecretConfig {
     Itself(String),
     Env { env: String },
+}
+
+impl SecretConfig {
+    /// The secret. `what` it is, for the error.
+    pub(super) fn value(&self, what: &str) -> Result<String, LlmError> {
+        match self {
+            Self::Itself(secret) => Ok(secret.clone()),
+            Self::Env { env } => variable(env, what),
+        }
+    }
 }
 
 /// Where the key of an endpoint comes from.
@@ -261,6 +280,24 @@ impl Config {
             return Err(LlmError::config(format!("{} has no pool {name:?}", self.path.display())));
         };
         pool.build(&settings.clone().config_file(&self.path))
+    }
+
+    /// The MCP server of that name; `None` if there is none.
+    ///
+    /// # Errors
+    /// `config` if its section cannot be used, or the file merely lies in the working directory: a folder that someone
+    /// else made must not decide which program runs.
+    #[cfg(feature = "mcp")]
+    pub fn mcp(&self, name: &str) -> Result<Option<crate::mcp::Settings>, LlmError> {
+        let Some(section) = self.mcp.get(name) else { return Ok(None) };
+        if self.found_here {
+            let file = self.path.display();
+            return Err(LlmError::config(format!("[mcp.{name}] stands in ./{file}, which nobody has named"))
+                .with_hint(format!(
+                    "if you trust that file, name it: --config {file}, or {CONFIG_VARIABLE}={file}"
+                )));
+        }
+        section.settings(name).map(Some)
     }
 
     /// The provider of that name.
@@ -420,10 +457,7 @@ impl KeyConfig {
 
 impl OAuth2Config {
     fn client(&self) -> Result<OAuth2, LlmError> {
-        let secret = match &self.client_secret {
-            SecretConfig::Itself(secret) => secret.clone(),
-            SecretConfig::Env { env } => variable(env, "the client's secret")?,
-        };
+        let secret = self.client_secret.value("the client's secret")?;
         let mut client = OAuth2::new(&self.token_url, &self.client_id, secret);
         if let Some(scope) = &self.scope {
             client = client.scope(scope);

@@ -8,6 +8,7 @@ mod format_check;
 mod habits;
 mod hints;
 mod llm;
+mod mcp_config;
 pub(crate) mod media;
 mod notices;
 mod path;

@@ -66,12 +66,37 @@ impl<'a> Input<'a> {
         Self::Editor { editor: Box::new(editor), history, screen }
     }
 
+    /// For answers to questions: without history.
+    pub(crate) fn for_answers(screen: &'a Screen) -> Self {
+        match anstyle_query::term_supports_ansi_color().then(editor).flatten() {
+            Some(editor) => Self::Editor { editor: Box::new(editor), history: None, screen },
+            None => Self::Plain { lines: read_lines(), prompt: Some(screen) },
+        }
+    }
+
     /// Waits for a line.
     pub(crate) fn next(&mut self, runtime: &Runtime, interrupt: &Interrupt) -> Result<Line, Failure> {
+        let line = self.ask(PROMPT, runtime, interrupt)?;
+        match (line, self) {
+            (Line::Text(text), Self::Editor { editor, history, screen }) => {
+                remember(editor, history, screen, &text);
+                Ok(Line::Text(text.replace("\\\n", "\n")))
+            }
+            (line, _) => Ok(line),
+        }
+    }
+
+    /// Waits for an answer, which is not kept.
+    pub(crate) fn ask(
+        &mut self,
+        question: &str,
+        runtime: &Runtime,
+        interrupt: &Interrupt,
+    ) -> Result<Line, Failure> {
         match self {
             Self::Plain { lines, prompt } => {
                 if let Some(screen) = prompt {
-                    screen.out(PROMPT)?;
+                    screen.out(question)?;
                 }
                 let line = runtime.block_on(async {
                     tokio::select! {
@@ -89,11 +114,8 @@ impl<'a> Input<'a> {
                     .map_err(|_| Failure::usage("what stands on stdin is not UTF-8 text"))?;
                 Ok(Line::Text(text.trim_end_matches(['\n', '\r']).to_owned()))
             }
-            Self::Editor { editor, history, screen } => match editor.readline(PROMPT) {
-                Ok(text) => {
-                    remember(editor, history, screen, &text);
-                    Ok(Line::Text(text.replace("\\\n", "\n")))
-                }
+            Self::Editor { editor, .. } => match editor.readline(question) {
+                Ok(text) => Ok(Line::Text(text)),
                 Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
                 Err(ReadlineError::Eof) => Ok(Line::End),
                 Err(ReadlineError::Io(error)) => Err(error.into()),

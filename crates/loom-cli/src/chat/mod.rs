@@ -4,7 +4,7 @@
 //! that got nothing is taken out of it, so that it can be asked again.
 
 mod command;
-mod input;
+pub(crate) mod input;
 mod save;
 
 use std::collections::HashSet;
@@ -12,10 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anstyle::Style;
+use loom::agent::Conversation;
 use loom::{Agent, AgentError, AgentEvent, Llm, Message, Session};
 use tokio::runtime::Runtime;
 
 use crate::answer::AnswerView;
+use crate::approve::decided;
 use crate::args::ChatArgs;
 use crate::chat::command::{Command, HELP};
 use crate::chat::input::{Input, Line};
@@ -29,9 +31,10 @@ use crate::tools::Toolbox;
 
 /// Runs the command and returns the exit code.
 pub(crate) fn chat(args: ChatArgs, screen: &Screen, runtime: &Runtime) -> Result<u8, Failure> {
+    let config = args.options.config.clone();
     let connection = Connection::new(args.options, &process_env)?;
     let (llm, _) = connection.open()?;
-    let tools = Toolbox::new(&args.tools)?;
+    let tools = Toolbox::new(&args.tools, config.as_deref())?;
     let agent = agent(&connection, Arc::clone(&llm), &tools)?;
     let mut chat = Chat {
         screen,
@@ -94,7 +97,7 @@ impl Chat<'_> {
                     match Command::parse(&text) {
                         Some(Command::Exit) => break,
                         Some(command) => self.obey(command)?,
-                        None if self.turn(text)? => return Ok(INTERRUPTED),
+                        None if self.turn(text, &mut input)? => return Ok(INTERRUPTED),
                         None => {}
                     }
                 }
@@ -128,9 +131,23 @@ impl Chat<'_> {
     }
 
     /// One question and its answer; `true` if the program is to end.
-    fn turn(&mut self, text: String) -> Result<bool, Failure> {
+    fn turn(&mut self, text: String, input: &mut Input<'_>) -> Result<bool, Failure> {
         let before = self.conversation.info()?.message_count;
-        let (turn, partial) = self.runtime.block_on(self.answer(&text))?;
+        let (mut turn, mut partial) = self.runtime.block_on(self.answer(text.as_str()))?;
+        while let Turn::Failed(failure) = turn {
+            if !self.interactive {
+                turn = Turn::Failed(failure);
+                break;
+            }
+            match decided(failure, input, self.screen, self.runtime, &self.interrupt) {
+                Ok(run) => (turn, partial) = self.runtime.block_on(self.answer(run))?,
+                Err(Failure::Interrupted) => turn = Turn::Stopped,
+                Err(failure) => {
+                    turn = Turn::Failed(failure);
+                    break;
+                }
+            }
+        }
         if matches!(turn, Turn::Answered) {
             self.say("");
             return Ok(false);
@@ -156,7 +173,7 @@ impl Chat<'_> {
     }
 
     /// Prints the answer to a question as it comes, and returns what had arrived of one that is not complete.
-    async fn answer(&mut self, question: &str) -> Result<(Turn, String), Failure> {
+    async fn answer(&mut self, question: impl Into<Conversation>) -> Result<(Turn, String), Failure> {
         let mut view = AnswerView::new(self.screen, self.reasoning);
         let mut events = self.agent.stream_in(&self.conversation, question);
         let mut partial = String::new();

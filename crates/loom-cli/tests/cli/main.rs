@@ -23,3 +23,5 @@ mod run;
 mod sandbox;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod tools;
