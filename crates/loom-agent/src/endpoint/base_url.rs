@@ -87,6 +87,9 @@ impl BaseUrl {
         if !socket.starts_with('/') {
             return Err("write the socket's whole path percent-encoded: http+unix://%2Frun%2Fllm.sock/v1");
         }
+        if socket.chars().any(char::is_control) {
+            return Err("the socket's path holds control characters");
+        }
         let base = Self::parse(&format!("http://localhost{path}"))
             .map_err(|_| "what stands behind the socket cannot be read")?;
         Ok(Self::new(base.url, Some(socket.into())))
@@ -196,6 +199,9 @@ fn decoded(text: &str) -> String {
 /// A URL of a setting other than the base URL, such as an OAuth2 server's.
 pub(super) fn checked_url(setting: &str, text: &str) -> Result<Url, LlmError> {
     let refuse = |why: &str| LlmError::config(format!("{setting} {:?}: {why}", presentable(text.trim())));
+    if text.trim().chars().any(char::is_control) {
+        return Err(refuse("it holds control characters"));
+    }
     let url = Url::parse(text.trim()).map_err(|error| refuse(&format!("it cannot be read: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refuse("the scheme is not http or https"));
@@ -215,11 +221,16 @@ pub(crate) fn visible(url: &Url) -> String {
     let mut shown = url.clone();
     // Only a URL without a host cannot lose them, and it has none.
     let _ = (shown.set_username(""), shown.set_password(None));
+    // As they stand there: decoded, a name might hold a line break.
     let names: Vec<String> = url
-        .query_pairs()
-        .map(|(name, value)| {
+        .query()
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| match pair.split_once('=').unwrap_or((pair, "")) {
             // Azure's version is no secret and helps to understand.
-            if name == "api-version" { format!("{name}={value}") } else { format!("{name}=…") }
+            ("api-version", _) => pair.to_owned(),
+            (name, _) => format!("{name}=…"),
         })
         .collect();
     shown.set_query(None);
@@ -333,6 +344,7 @@ mod tests {
             ("fe80::1/v1", "write \"http://[fe80::1]/v1\""),
             ("[2001:db8::1]:8000/v1", "write \"http://[2001:db8::1]:8000/v1\""),
             ("http+unix://run/llm.sock", "percent-encoded"),
+            ("http+unix://%2Frun%2Fllm%0a.sock", "control characters"),
             ("http://h/v1\r\nX: y", "control characters"),
             ("http://", "cannot be read"),
             ("https:///v1", "host is missing"),

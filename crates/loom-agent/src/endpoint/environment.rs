@@ -125,6 +125,9 @@ impl std::fmt::Display for Via {
 fn read_proxy(value: &str) -> Result<Url, String> {
     // Without a scheme it is an HTTP proxy, as everywhere.
     let text = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+    if text.chars().any(char::is_control) {
+        return Err("it holds control characters".to_owned());
+    }
     let url = Url::parse(&text).map_err(|error| error.to_string())?;
     if !SCHEMES.contains(&url.scheme()) {
         return Err(format!("there are no {:?} proxies", url.scheme()));

@@ -48,7 +48,9 @@ impl Exit {
             environment: Environment::read(),
             tls: network.tls()?,
             proxy: network.proxy.as_ref().map(|proxy| proxy.url().map(str::to_owned)),
-            resolve: network.resolve.iter().map(|(name, address)| (as_in_url(name), *address)).collect(),
+            resolve: (network.resolve.iter())
+                .map(|(name, address)| Ok((as_in_url(name)?, *address)))
+                .collect::<Result<_, LlmError>>()?,
             http2: network.http2.unwrap_or(true),
             socket: base.socket().map(ToOwned::to_owned),
         };
@@ -172,8 +174,10 @@ pub(crate) fn client_for(url: &Url) -> Result<Client, LlmError> {
 }
 
 /// A host's name as URLs have it: in lower case, and in ASCII (`bücher.example` is `xn--bcher-kva.example`).
-fn as_in_url(name: &str) -> String {
-    url::Host::parse(name).map_or_else(|_| name.to_lowercase(), |host| host.to_string())
+fn as_in_url(name: &str) -> Result<String, LlmError> {
+    let host = url::Host::parse(name);
+    host.map(|host| host.to_string())
+        .map_err(|error| LlmError::config(format!("resolve: {name:?} is no host's name: {error}")))
 }
 
 /// A clock ran out before the head of an answer had arrived.

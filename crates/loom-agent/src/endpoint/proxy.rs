@@ -40,6 +40,10 @@ impl Proxy {
                 "write it as http://proxy:3128, https://…, socks5://… or socks5h://…, or \"direct\" for none",
             ))
         };
+        // They would be left out silently.
+        if whole.chars().any(char::is_control) {
+            return refuse("it holds control characters");
+        }
         let Ok(url) = Url::parse(&whole) else { return refuse("it is not a URL") };
         if !SCHEMES.contains(&url.scheme()) {
             return refuse(&format!("the scheme {:?} is none that proxies speak", url.scheme()));
@@ -100,9 +104,14 @@ mod tests {
         ] {
             assert_eq!(format!("{:?}", Proxy::parse(text).unwrap()), shown);
         }
-        for text in
-            ["ftp://user:secret@h", "http://", "", "http://user:secret@h/path", "http://user:se cret@h:x"]
-        {
+        for text in [
+            "ftp://user:secret@h",
+            "http://",
+            "",
+            "http://user:secret@h/path",
+            "http://user:se cret@h:x",
+            "http://user:secret@h\r\n:1",
+        ] {
             let error = Proxy::parse(text).unwrap_err().to_string();
             assert!(error.contains("proxy") && !error.contains("secret"), "{error}");
         }

@@ -199,7 +199,10 @@ pub enum KeySource<'a> {
 }
 
 #[derive(Clone, Deserialize)]
-#[serde(untagged, expecting = "timeout is seconds, or a table of connect, first_token, idle and total")]
+#[serde(
+    untagged,
+    expecting = "timeout is seconds, or a table of connect, first_token, idle, loading and total"
+)]
 enum TimeoutConfig {
     Total(f64),
     Clocks(Timeout),
