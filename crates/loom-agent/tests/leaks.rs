@@ -160,6 +160,17 @@ async fn no_way_of_failing_shows_a_secret_or_a_prompt() {
         }
     }
 
+    // A pool tells of each member that fails, and tells the log.
+    let failing = |at: usize| {
+        UnifiedLlm::builder().base_url(&addresses[at].1).api_key(SECRET).model("m").build().unwrap()
+    };
+    let pool = loom::Pool::builder().replica(failing(5)).fallback(failing(6)).max_retries(0).build().unwrap();
+    clean("pool", &format!("{pool:?} {:?}", pool.members()));
+    let events = loom::Llm::stream(&pool, Request::new(vec![Message::user(PROMPT)]));
+    let told: Vec<_> = futures_util::StreamExt::collect(events).await;
+    assert!(matches!(told.last(), Some(Err(_))) && told.len() > 1);
+    clean("pool", &format!("{told:?} {}", told.last().unwrap().as_ref().unwrap_err()));
+
     // A proxy's password, and a panic in a function of the caller's while the key is at hand.
     let proxy = loom_testkit::Proxy::start(ProxyRules::new().credentials("ada", "other")).await.unwrap();
     let url = format!("http://ada:{}@127.0.0.1:{}", FORMS[1], proxy.port());

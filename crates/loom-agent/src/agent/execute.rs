@@ -114,8 +114,9 @@ async fn carry_out(call: &ToolCall, tool: Option<Arc<dyn Tool>>, mut context: To
                 return Outcome { content, is_error: false, raise: false };
             }
             Err(why) if context.attempt > options.retries => return failed(why, options),
-            Err(why) => {
-                tracing::debug!(target: "loom", "the tool {} failed and is called again: {why}", call.name)
+            // Not why: what a tool says may hold what it was asked.
+            Err(_) => {
+                tracing::debug!(target: "loom", "the tool {} failed and is called again", call.name)
             }
         }
     }

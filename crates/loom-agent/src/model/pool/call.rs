@@ -164,7 +164,14 @@ impl PoolCall {
                             }
                             self.untold = Some(failure(&error, &turn.member.name, self.attempts));
                             let detail = format!("{}: {}: {}", turn.member.name, error.kind, error.message);
-                            tracing::warn!(target: "loom", "{detail}; asking another member of the pool");
+                            // Not the message: servers quote the prompt.
+                            tracing::warn!(
+                                target: "loom",
+                                status = error.status_code,
+                                "{}: {}; asking another member of the pool",
+                                turn.member.name,
+                                error.kind
+                            );
                             // A loading model says the same each time.
                             if !self.history.contains(&detail) {
                                 self.history.push(detail);
