@@ -5,7 +5,7 @@ import ssl
 import loom
 import pytest
 import trustme
-from conftest import ask, llm_for, run
+from conftest import KEY, ask, llm_for, run
 from proxy import Proxy
 
 from servers import MockServer
@@ -101,6 +101,15 @@ class TestProxy:
 def test_a_name_gets_its_address(server):
     call(server, base_url=f"http://llm.corp:{server.port}/v1", resolve={"llm.corp": "127.0.0.1"})
     assert server.requests[0].headers["host"] == f"llm.corp:{server.port}"
+
+
+def test_a_key_that_goes_out_unencrypted_is_warned_of_once(server, caplog):
+    for _ in range(3):
+        call(server, base_url=f"http://llm.example:{server.port}/v1", resolve={"llm.example": "127.0.0.1"})
+    call(server)  # on this machine
+    (warning,) = [record.getMessage() for record in caplog.records if "unencrypted" in record.getMessage()]
+    assert f"http://llm.example:{server.port}" in warning and KEY not in caplog.text
+    assert len(server.chats) == 4
 
 
 def test_all_of_it_from_loom_toml(tls_server, ca_file, tmp_path, monkeypatch):

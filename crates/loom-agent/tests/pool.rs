@@ -436,3 +436,19 @@ async fn a_member_that_loads_its_model_is_waited_for_only_where_no_other_answers
     assert!(error.is_loading() && never.requests().len() == 2, "{error}");
     assert!((0.3..5.0).contains(&started.elapsed().as_secs_f64()), "{:?}", started.elapsed());
 }
+
+#[tokio::test]
+async fn what_the_server_says_is_left_corrects_the_limit_and_the_next_call_waits() {
+    let none_left = || said("hi").header("x-ratelimit-remaining-requests", "0");
+    let server = serving([none_left(), said("hi"), said("hi")]).await;
+    let settings = UnifiedLlm::builder().base_url(server.base_url()).model("m").requests_per_minute(300);
+    let llm = settings.clone().build().unwrap();
+    let ask = || llm.generate(Request::new(vec![Message::user("hello")]));
+    assert_eq!(ask().await.unwrap().queue_seconds, None);
+    let waited = ask().await.unwrap().queue_seconds.unwrap();
+    assert!((0.1..2.0).contains(&waited), "five a second: {waited}");
+
+    let other = settings.tokens_per_minute(600_000).build().unwrap();
+    let first = other.generate(Request::new(vec![Message::user("hello")])).await.unwrap();
+    assert_eq!(first.queue_seconds, None, "another LLM has limits of its own");
+}
