@@ -7,6 +7,7 @@ import time
 import loom
 import pytest
 from conftest import KEY, agent_for, ask, collect, llm_for, run, texts
+from loom.testing import emulate
 from replies import CLOSE, RESET, Reply, chunk, error_reply, event, json_reply, sse, streamed, text_chunks
 
 KINDS = {
@@ -311,3 +312,13 @@ def test_a_finish_reason_without_done_is_a_whole_answer(server):
 def partial(error):
     """The text that had arrived."""
     return getattr(error.partial, "content", error.partial)
+
+
+def test_an_empty_stream_says_what_it_may_mean():
+    with emulate("llama-cpp-python", context=50) as server:
+        llm = loom.UnifiedLLM(base_url=server.base_url, model=server.models[0], max_retries=0)
+        with pytest.raises(loom.BadResponseError, match="empty answer") as caught:
+            run(collect(llm.stream("word " * 200)))
+        assert "longer than the model's context" in caught.value.hint
+        with pytest.raises(loom.ContextLengthError):
+            run(llm.generate("word " * 200))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 
 import loom
 import pytest
@@ -174,3 +176,49 @@ def test_what_is_not_kept_of_a_failed_run_is_logged(tmp_path, caplog):
         with caplog.at_level(logging.WARNING, "loom"), pytest.raises(loom.LLMError):
             asyncio.run(ask())
     assert "was not kept" in caplog.text
+
+
+def test_a_run_pauses_in_a_session_and_another_process_goes_on_with_it(tmp_path):
+    """Python asks, the run pauses; another process denies one call, approves the other and goes on; the shell (Rust)
+    goes on with the session, and Python again."""
+
+    @loom.tool(requires_approval=True)
+    def book(city: str) -> str:
+        """Books."""
+        return f"booked {city}"
+
+    both = {"tool_calls": [{"name": "book", "arguments": {"city": city}} for city in ("Paris", "Rome")]}
+    file = tmp_path / "chat.db"
+    with emulate("vllm", script=[both, "Rome it is.", "Rome, by train.", "As I said: Rome."]) as server:
+        session = loom.Session.open(file, "trip")
+        with pytest.raises(loom.ApprovalRequiredError) as caught:
+            agent_for(server, tools=[book]).run_sync("Paris or Rome?", session=session)
+        assert roles(session) == "", "a call without its result is not kept"
+        stored = tmp_path / "run.json"
+        stored.write_text(caught.value.run.to_json(), encoding="utf-8")
+
+        program = f"""
+import loom, pathlib
+run = loom.Run.from_json(pathlib.Path({str(stored)!r}).read_text(encoding="utf-8"))
+paris, rome = run.held
+run.deny(paris.id, "too dear")
+run.approve(rome.id)
+def book(city: str) -> str: return "booked " + city
+tools = [loom.tool(book, requires_approval=True)]
+agent = loom.agent(base_url={server.base_url!r}, model={server.models[0]!r}, tools=tools)
+print(agent.run_sync(run, session=loom.Session.open({str(file)!r}, "trip")).content)
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.stderr) == ("Rome it is.\n", "")
+        assert roles(session) == "user assistant tool tool assistant"
+        results = [message.text for message in session.messages if message.role == "tool"]
+        assert results == ["Error: the user denied this call: too dear", "booked Rome"]
+
+        place = ["--base-url", server.base_url, "--session", "trip", "--store", str(file)]
+        shell = [sys.executable, "-m", "loom", "run", "How?", *place]
+        done = subprocess.run(shell, capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.stderr) == ("Rome, by train.\n", "")
+        assert agent_for(server).run_sync("Where?", session=session).content == "As I said: Rome."
+        sent = [message["content"] for message in server.requests[-1].json()["messages"] if message["role"] == "user"]
+        assert sent == ["Paris or Rome?", "How?", "Where?"]
+        assert len(session) == 9

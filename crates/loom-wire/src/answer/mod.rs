@@ -15,7 +15,8 @@ use crate::ledger::{self, Ledger, LedgerEntry, Rule};
 use crate::limits;
 use crate::sse::{Frame, SseDecoder};
 use read::{
-    beginning, empty_answer, error_in_stream, looks_like_stream, not_an_answer, read_chunk, stray_error,
+    beginning, empty_answer, empty_body, error_in_stream, looks_like_stream, not_an_answer, read_chunk,
+    stray_error,
 };
 
 pub use crate::limits::Limits;
@@ -298,7 +299,7 @@ impl AnswerDecoder {
                 let start = std::mem::take(start);
                 match end {
                     End::Broken(error) => Err(error),
-                    End::Clean if start.is_empty() => Err(empty_answer()),
+                    End::Clean if start.is_empty() => Err(empty_body()),
                     End::Clean => Err(not_an_answer(&start)),
                 }
             }
@@ -336,7 +337,7 @@ impl AnswerDecoder {
                 }
                 match end {
                     End::Broken(error) => Err(error),
-                    End::Clean if !self.fold.has_begun() => Err(empty_answer()),
+                    End::Clean if !self.fold.has_begun() => Err(empty_body()),
                     End::Clean => Err(LlmError::new(
                         ErrorKind::StreamInterrupted,
                         "the stream ended before the answer did: neither a finish reason nor [DONE] came",

@@ -150,6 +150,15 @@ pub(super) fn empty_answer() -> LlmError {
         .with_retryable(true)
 }
 
+/// Success, and nothing behind it. llama-cpp-python (0.3) ends a stream so when it should refuse: a prompt that is too long,
+/// tools that the model's template has not. It tells why only where no stream is asked for.
+pub(super) fn empty_body() -> LlmError {
+    empty_answer().with_hint(
+        "some servers (llama-cpp-python) send an empty stream instead of a refusal, for one when the prompt is longer than the \
+         model's context: ask without streaming, and they say why; the server's own log does, too",
+    )
+}
+
 pub(super) fn not_an_answer(body: &[u8]) -> LlmError {
     let text = String::from_utf8_lossy(body);
     let mut error = if api_error::is_html(&text) {
