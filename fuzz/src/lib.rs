@@ -24,7 +24,7 @@ fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<(u8, Vec<u8>)>
     let mut found = Vec::new();
     let mut drain = |decoder: &mut SseDecoder| loop {
         match decoder.next_frame() {
-            Ok(Some(Frame::Data { data, is_error })) => found.push((u8::from(is_error), data.to_vec())),
+            Ok(Some(Frame::Data { data, is_error, .. })) => found.push((u8::from(is_error), data.to_vec())),
             Ok(Some(Frame::Stray(line))) => found.push((2, line.to_vec())),
             Ok(Some(Frame::KeepAlive)) => {}
             Ok(None) => return false,
@@ -50,7 +50,7 @@ fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<(u8, Vec<u8>)>
 pub fn chunk(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = serde_json::from_str::<Chunk<'_>>(text);
-        let _ = loom_wire::chunk::mend_surrogates(text);
+        let _ = loom_wire::mend::surrogates(text);
     }
     let _ = loom_wire::models::listed(data);
     let error = loom_wire::api_error::from_http(400, data);

@@ -215,39 +215,6 @@ pub fn is_error(value: &Value) -> bool {
     }
 }
 
-/// JSON text in which each escaped half of a surrogate pair that stands alone is U+FFFD, or `None` if there is none.
-///
-/// JSON allows such halves and no text can hold them; they come from servers that cut a character between two tokens.
-pub fn mend_surrogates(text: &str) -> Option<String> {
-    let mut mended = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut found = false;
-    while let Some(at) = rest.find('\\') {
-        let (before, escape) = rest.split_at(at);
-        mended.push_str(before);
-        let length = match (half(escape), escape.get(6..).and_then(half)) {
-            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
-            (Some(0xD800..=0xDFFF), _) => {
-                found = true;
-                mended.push('\u{fffd}');
-                rest = escape.get(6..).unwrap_or_default();
-                continue;
-            }
-            _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
-        };
-        let (kept, after) = escape.split_at(length);
-        mended.push_str(kept);
-        rest = after;
-    }
-    mended.push_str(rest);
-    found.then_some(mended)
-}
-
-/// The code unit of a `\uXXXX` at the start.
-fn half(escape: &str) -> Option<u16> {
-    u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok()
-}
-
 /// Bytes as text; what is not UTF-8 becomes U+FFFD and is noted.
 pub fn text<'a>(bytes: &'a [u8], ledger: &mut Ledger) -> Cow<'a, str> {
     // Checked first: the lossy conversion looks at every byte by itself.

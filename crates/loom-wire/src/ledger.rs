@@ -84,6 +84,12 @@ rules! {
     NothingSaid = "nothing_said" in "answer.content",
     /// A line of the stream that is neither a field nor a comment was skipped.
     StrayLine = "stray_line" in "answer",
+    /// The stream's framing was off: lines without `data:` or blank lines between, several objects in one event.
+    FramingMended = "framing_mended" in "answer",
+    /// JSON that breaks its own rules was read: control characters in strings, a character cut between two chunks.
+    JsonMended = "json_mended" in "answer",
+    /// The answer was taken out of an envelope (`result`, `data`, a text that is JSON).
+    AnswerUnwrapped = "answer_unwrapped" in "answer",
     /// The choices beyond the first were left out.
     ExtraChoice = "extra_choice" in "answer.choices",
     /// Token counts that cannot be were taken as unknown.

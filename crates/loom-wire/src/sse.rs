@@ -3,6 +3,8 @@
 
 use memchr::memchr2;
 
+use crate::mend;
+
 /// What the stream holds, in order. Borrows from the decoder's buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
@@ -12,6 +14,8 @@ pub enum Frame<'a> {
         data: &'a [u8],
         /// The server calls the event an error.
         is_error: bool,
+        /// What of its framing was off and read all the same.
+        mended: Option<&'static str>,
     },
     /// A line that is no field of the format; servers put bare JSON errors there.
     Stray(&'a [u8]),
@@ -47,6 +51,8 @@ pub struct SseDecoder {
     at_start: bool,
     ended: bool,
     limit: usize,
+    /// What was off in the framing of the event under way.
+    mended: Option<&'static str>,
 }
 
 impl SseDecoder {
@@ -65,6 +71,7 @@ impl SseDecoder {
             at_start: true,
             ended: false,
             limit,
+            mended: None,
         }
     }
 
@@ -121,15 +128,20 @@ impl SseDecoder {
             if begin == end {
                 let (data, several) = (self.data.take(), std::mem::take(&mut self.several));
                 let is_error = std::mem::take(&mut self.is_error);
+                let mended = self.mended.take();
                 self.start = self.line;
                 return Ok(Some(match data {
-                    _ if several => Frame::Data { data: &self.joined, is_error },
-                    Some((from, to)) => Frame::Data { data: slice(&self.buffer, from, to), is_error },
+                    _ if several => Frame::Data { data: &self.joined, is_error, mended },
+                    Some((from, to)) => Frame::Data { data: slice(&self.buffer, from, to), is_error, mended },
                     None => Frame::KeepAlive,
                 }));
             }
             match self.field(begin, end) {
-                Field::Data(from) => self.add_data(from, end),
+                Field::Data(from) => {
+                    if let Some((from, to)) = self.add_data(from, end) {
+                        return Ok(Some(self.unseparated(from, to)));
+                    }
+                }
                 Field::Skip => {}
                 Field::Event(is_error) => self.is_error = is_error,
                 Field::Comment => {
@@ -139,9 +151,17 @@ impl SseDecoder {
                     return Ok(Some(Frame::KeepAlive));
                 }
                 Field::Error(from) => {
-                    return Ok(Some(Frame::Data { data: slice(&self.buffer, from, end), is_error: true }));
+                    let data = slice(&self.buffer, from, end);
+                    return Ok(Some(Frame::Data { data, is_error: true, mended: None }));
                 }
-                Field::Stray => return Ok(Some(Frame::Stray(slice(&self.buffer, begin, end)))),
+                Field::Stray => {
+                    let Some(from) = self.odd_data(begin, end) else {
+                        return Ok(Some(Frame::Stray(slice(&self.buffer, begin, end))));
+                    };
+                    if let Some((from, to)) = self.add_data(from, end) {
+                        return Ok(Some(self.unseparated(from, to)));
+                    }
+                }
             }
         }
     }
@@ -189,7 +209,40 @@ impl SseDecoder {
         }
     }
 
-    fn add_data(&mut self, from: usize, to: usize) {
+    /// Where the data of a line begins that is no field as the format writes it: a name in capitals or indented, or the
+    /// rest of a JSON text with a bare line end in it.
+    fn odd_data(&mut self, begin: usize, end: usize) -> Option<usize> {
+        let line = slice(&self.buffer, begin, end);
+        let indent = line.len() - line.trim_ascii_start().len();
+        if line.get(indent..indent + 5).is_some_and(|name| name.eq_ignore_ascii_case(b"data:")) {
+            self.mended = Some("a field's name in capitals or indented");
+            return Some(begin + indent + 5 + usize::from(line.get(indent + 5) == Some(&b' ')));
+        }
+        let pending = match self.data {
+            _ if self.several => self.joined.as_slice(),
+            Some((from, to)) => slice(&self.buffer, from, to),
+            None => return None,
+        };
+        if pending.starts_with(b"{") && !mend::is_object(pending) {
+            self.mended = Some("a line end within a line of data");
+            return Some(begin);
+        }
+        None
+    }
+
+    fn unseparated(&self, from: usize, to: usize) -> Frame<'_> {
+        let mended = Some("no blank line between events");
+        Frame::Data { data: slice(&self.buffer, from, to), is_error: self.is_error, mended }
+    }
+
+    /// Adds a line of data. Where the one before is an object by itself, no blank line came between two events: that is
+    /// the range of the first, which is complete.
+    fn add_data(&mut self, from: usize, to: usize) -> Option<(usize, usize)> {
+        if let Some(first) = self.data.filter(|(from, to)| mend::is_object(slice(&self.buffer, *from, *to))) {
+            self.data = Some((from, to));
+            self.start = first.1;
+            return Some(first);
+        }
         if let Some((first_from, first_to)) = self.data.take() {
             self.joined.clear();
             self.joined.extend_from_slice(slice(&self.buffer, first_from, first_to));
@@ -202,6 +255,7 @@ impl SseDecoder {
         } else {
             self.data = Some((from, to));
         }
+        None
     }
 }
 
@@ -230,8 +284,8 @@ mod tests {
             while let Some(frame) = decoder.next_frame().unwrap() {
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                 match frame {
-                    Frame::Data { data, is_error: false } => found.push(text(data)),
-                    Frame::Data { data, is_error: true } => found.push(format!("E {}", text(data))),
+                    Frame::Data { data, is_error: false, .. } => found.push(text(data)),
+                    Frame::Data { data, is_error: true, .. } => found.push(format!("E {}", text(data))),
                     Frame::Stray(line) => found.push(format!("S {}", text(line))),
                     Frame::KeepAlive => {}
                 }

@@ -151,7 +151,7 @@ impl Translation {
         let limit = self.event_bytes;
         let too_large = |_| LlmError::bad_response(format!("an event is larger than {limit} bytes"));
         while let Some(frame) = decoder.next_frame().map_err(too_large)? {
-            let Frame::Data { data, is_error } = frame else { continue };
+            let Frame::Data { data, is_error, .. } = frame else { continue };
             match serde_json::from_slice::<Value>(data) {
                 Ok(event) => events.push((event, is_error)),
                 // OpenAI's mark of the end, where an API has that much of it.

@@ -9,6 +9,7 @@ use crate::ledger::Rule;
 impl AnswerDecoder {
     /// `[DONE]` came, or the end of a stream that had said why it ends.
     pub(super) fn close_stream(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        self.release_cut(out)?;
         if !self.fold.has_begun() {
             return Err(empty_answer());
         }

@@ -13,10 +13,11 @@ use crate::fold::Fold;
 use crate::json_answer;
 use crate::ledger::{self, Ledger, LedgerEntry, Rule};
 use crate::limits;
+use crate::mend;
 use crate::sse::{Frame, SseDecoder};
 use read::{
     beginning, empty_answer, empty_body, error_in_stream, looks_like_stream, not_an_answer, read_chunk,
-    stray_error,
+    read_with, stray_error,
 };
 
 pub use crate::limits::Limits;
@@ -46,6 +47,8 @@ pub struct AnswerDecoder {
     done: bool,
     /// How many payloads were seen: what is not a mere sign of life.
     payloads: u64,
+    /// A chunk that ends within a character: it waits for the next one.
+    cut: Option<String>,
 }
 
 #[derive(Debug)]
@@ -71,6 +74,7 @@ impl AnswerDecoder {
             request_id,
             done: false,
             payloads: 0,
+            cut: None,
         }
     }
 
@@ -210,20 +214,15 @@ impl AnswerDecoder {
                 let Some(stream) = looks_like_stream(start) else { return Ok(()) };
                 let start = std::mem::take(start);
                 if !stream {
-                    self.payloads += 1;
-                    self.form = Form::Whole(start);
-                    return self.check_body();
+                    self.form = Form::Whole(Vec::new());
+                    return self.read_body(&start, out);
                 }
                 let mut decoder = SseDecoder::new(self.limits.event_bytes);
                 decoder.push(&start);
                 self.form = Form::Stream(Box::new(decoder));
                 self.read_frames(out)
             }
-            Form::Whole(body) => {
-                self.payloads += 1;
-                body.extend_from_slice(bytes);
-                self.check_body()
-            }
+            Form::Whole(_) => self.read_body(bytes, out),
             Form::Stream(decoder) => {
                 decoder.push(bytes);
                 self.read_frames(out)
@@ -231,11 +230,21 @@ impl AnswerDecoder {
         }
     }
 
-    fn check_body(&self) -> Result<(), LlmError> {
-        match &self.form {
-            Form::Whole(body) if body.len() > self.limits.body_bytes => Err(self.too_large()),
-            _ => Ok(()),
+    /// More of a whole answer; or what looks like one and is a stream of JSON lines.
+    fn read_body(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let Form::Whole(body) = &mut self.form else { return Ok(()) };
+        let is_first_line = self.stream_wanted && memchr::memchr(b'\n', body).is_none();
+        body.extend_from_slice(bytes);
+        let line = memchr::memchr(b'\n', body).filter(|_| is_first_line);
+        if line.and_then(|end| body.get(..end)).is_some_and(mend::is_chunk) {
+            let mut decoder = SseDecoder::new(self.limits.event_bytes);
+            decoder.push(body);
+            self.form = Form::Stream(Box::new(decoder));
+            self.payloads = 0;
+            return self.read_frames(out);
         }
+        self.payloads += 1;
+        if body.len() > self.limits.body_bytes { Err(self.too_large()) } else { Ok(()) }
     }
 
     fn too_large(&self) -> LlmError {
@@ -251,10 +260,14 @@ impl AnswerDecoder {
                 let what = format!("an event of the stream is larger than {} bytes", too_large.limit);
                 limits::passed(what, "event_bytes")
             })?;
-            let (data, is_error) = match frame {
+            let (data, is_error, mended) = match frame {
                 None => break,
                 Some(Frame::KeepAlive) => continue,
-                Some(Frame::Data { data, is_error }) => (data, is_error),
+                Some(Frame::Data { data, is_error, mended }) => (data, is_error, mended),
+                // JSON lines: what would be the data of an event stands by itself.
+                Some(Frame::Stray(line)) if mend::is_chunk(line) => {
+                    (line, false, Some("lines without data:"))
+                }
                 Some(Frame::Stray(line)) => {
                     if let Some(error) = stray_error(line) {
                         self.payloads += 1;
@@ -267,27 +280,57 @@ impl AnswerDecoder {
                     continue;
                 }
             };
-            let data = data.trim_ascii();
-            if is_done(data) {
-                self.payloads += 1;
-                self.done = true;
-                break;
+            let mut data = data.trim_ascii();
+            let mut mended = mended;
+            while let Some(rest) = data.strip_prefix(b"data:") {
+                mended = Some("data: twice");
+                data = rest.trim_ascii_start();
             }
             if data.is_empty() || data == b"null" {
                 continue;
             }
             self.payloads += 1;
             self.ledger.at_event(Some(self.payloads));
+            if let Some(what) = mended {
+                self.ledger.note(Rule::FramingMended, what);
+            }
+            if is_done(data) {
+                self.done = true;
+                break;
+            }
             if is_error {
                 return Err(error_in_stream(&chunk::text(data, &mut self.ledger)));
             }
-            read_payload(&mut self.fold, &mut self.ledger, &mut self.sum, &self.limits, data, out)?;
+            read_payload(
+                &mut self.fold,
+                &mut self.ledger,
+                &mut self.sum,
+                &self.limits,
+                &mut self.cut,
+                data,
+                out,
+            )?;
             let said = self.sum.content.len() + self.sum.reasoning.as_ref().map_or(0, String::len);
             if said + self.fold.held() > self.limits.body_bytes {
                 return Err(self.too_large());
             }
         }
         if self.done { self.close_stream(out) } else { Ok(()) }
+    }
+
+    /// A chunk that ends within a character, and nothing comes that completes it.
+    pub(super) fn release_cut(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let Some(mended) = self.cut.take().as_deref().and_then(mend::surrogates) else { return Ok(()) };
+        self.ledger.note(Rule::InvalidUtf8, "half a surrogate pair in the answer");
+        read_payload(
+            &mut self.fold,
+            &mut self.ledger,
+            &mut self.sum,
+            &self.limits,
+            &mut self.cut,
+            mended.as_bytes(),
+            out,
+        )
     }
 
     fn end_inner(&mut self, end: End, out: &mut Vec<Event>) -> Result<(), LlmError> {
@@ -326,6 +369,7 @@ impl AnswerDecoder {
                         return Ok(());
                     }
                 }
+                self.release_cut(out)?;
                 self.ledger.at_event(None);
                 if self.fold.is_finished() {
                     match end {
@@ -353,12 +397,12 @@ impl AnswerDecoder {
             return Err(not_an_answer(body));
         }
         let shown = || String::from_utf8_lossy(body).chars().take(64 * 1024).collect();
-        read_payload(&mut self.fold, &mut self.ledger, &mut self.sum, &self.limits, body, out).map_err(
-            |mut error| {
+        read_payload(&mut self.fold, &mut self.ledger, &mut self.sum, &self.limits, &mut self.cut, body, out)
+            .and_then(|()| self.release_cut(out))
+            .map_err(|mut error| {
                 error.body.get_or_insert_with(shown);
                 error
-            },
-        )?;
+            })?;
         if !self.fold.has_begun() || self.fold.is_hollow() && self.sum.is_empty() {
             let mut error = empty_answer();
             error.body = Some(shown());
@@ -387,13 +431,15 @@ fn read_payload(
     ledger: &mut Ledger,
     sum: &mut Completion,
     limits: &Limits,
+    cut: &mut Option<String>,
     data: &[u8],
     out: &mut Vec<Event>,
 ) -> Result<(), LlmError> {
     let from = out.len();
-    let result = match fold.absorb_repeat(data, ledger, out) {
-        true => Ok(()),
-        false => read_chunk(&chunk::text(data, ledger), limits, fold, ledger, out),
+    let result = match cut.take() {
+        None if fold.absorb_repeat(data, ledger, out) => Ok(()),
+        None => read_chunk(&chunk::text(data, ledger), limits, fold, ledger, cut, out),
+        Some(first) => read_with(&first, &chunk::text(data, ledger), limits, fold, ledger, cut, out),
     };
     for event in out.get(from..).unwrap_or_default() {
         sum.absorb(event);

@@ -1,5 +1,7 @@
 //! One payload → the fold, and the errors that payloads and bodies are or hold.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::api_error::{self, ApiError};
@@ -9,6 +11,7 @@ use crate::event::Event;
 use crate::fold::Fold;
 use crate::ledger::{Ledger, Rule};
 use crate::limits::{self, Limits};
+use crate::mend;
 
 /// A body without the blanks and byte order marks that it may begin with.
 pub(super) fn beginning(mut body: &[u8]) -> &[u8] {
@@ -26,20 +29,50 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Whether the start of a body is a stream (`true`) or something whole; `None` while that is open.
 pub(super) fn looks_like_stream(start: &[u8]) -> Option<bool> {
     const FIELDS: [&[u8]; 6] = [b"data:", b"event:", b"id:", b"retry:", b"error:", b":"];
-    if FIELDS.iter().any(|field| start.starts_with(field)) {
+    let begins =
+        |text: &[u8], with: &[u8]| text.get(..with.len()).is_some_and(|it| it.eq_ignore_ascii_case(with));
+    if FIELDS.iter().any(|field| begins(start, field)) {
         return Some(true);
     }
-    if BOM.starts_with(start) || FIELDS.iter().any(|field| field.starts_with(start)) {
+    if BOM.starts_with(start) || FIELDS.iter().any(|field| begins(field, start)) {
         return None;
     }
     Some(false)
 }
 
+/// Reads a chunk after one that ends within a character.
+pub(super) fn read_with(
+    first: &str,
+    text: &str,
+    limits: &Limits,
+    fold: &mut Fold,
+    ledger: &mut Ledger,
+    cut: &mut Option<String>,
+    out: &mut Vec<Event>,
+) -> Result<(), LlmError> {
+    let (first, text) = match mend::joined(first, text) {
+        Some((first, text)) => {
+            ledger.note(Rule::JsonMended, "a character cut between two chunks");
+            (Some(first), Cow::Owned(text))
+        }
+        None => {
+            ledger.note(Rule::InvalidUtf8, "half a surrogate pair in the answer");
+            (mend::surrogates(first), Cow::Borrowed(text))
+        }
+    };
+    if let Some(first) = first {
+        read_chunk(&first, limits, fold, ledger, cut, out)?;
+    }
+    read_chunk(&text, limits, fold, ledger, cut, out)
+}
+
+/// Reads one chunk, or a whole answer. `cut` gets one that ends within a character.
 pub(super) fn read_chunk(
     text: &str,
     limits: &Limits,
     fold: &mut Fold,
     ledger: &mut Ledger,
+    cut: &mut Option<String>,
     out: &mut Vec<Event>,
 ) -> Result<(), LlmError> {
     // The parser itself keeps the most; what it skips unread may be deeper.
@@ -54,15 +87,39 @@ pub(super) fn read_chunk(
         Ok(chunk) => {
             // No choices: a usage on its own, or an error in one of the shapes that have no `error` key.
             let shape = serde_json::from_str::<Value>(text).ok();
+            if let Some((key, answer)) = shape.as_ref().and_then(mend::unwrapped) {
+                ledger.note(Rule::AnswerUnwrapped, key);
+                return read_chunk(&answer, limits, fold, ledger, cut, out);
+            }
             if let Some(api) = shape.as_ref().and_then(ApiError::from_body) {
                 return Err(named(api, text));
             }
             fold.absorb(chunk, ledger, out).map_err(|api| named(api, text))
         }
         Err(cause) => {
-            if let Some(mended) = chunk::mend_surrogates(text) {
+            if mend::ends_in_half(text) {
+                *cut = Some(text.to_owned());
+                return Ok(());
+            }
+            if let Some(mended) = mend::surrogates(text) {
                 ledger.note(Rule::InvalidUtf8, "half a surrogate pair in the answer");
-                return read_chunk(&mended, limits, fold, ledger, out);
+                return read_chunk(&mended, limits, fold, ledger, cut, out);
+            }
+            if let Some(objects) = mend::several(text) {
+                ledger.note(Rule::FramingMended, "several objects in one event");
+                return objects
+                    .iter()
+                    .try_for_each(|object| read_chunk(object, limits, fold, ledger, cut, out));
+            }
+            if let Some(mended) = mend::control_characters(text) {
+                ledger.note(Rule::JsonMended, "control characters in a string");
+                return read_chunk(&mended, limits, fold, ledger, cut, out);
+            }
+            if let Some(answer) =
+                serde_json::from_str::<String>(text).ok().filter(|text| text.trim_start().starts_with('{'))
+            {
+                ledger.note(Rule::AnswerUnwrapped, "a text that is JSON");
+                return read_chunk(&answer, limits, fold, ledger, cut, out);
             }
             // A list of errors is no chunk, but an answer all the same (Gemini).
             if let Some(api) = serde_json::from_str::<Value>(text).ok().as_ref().and_then(ApiError::from_body)
