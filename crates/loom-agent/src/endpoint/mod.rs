@@ -1,6 +1,7 @@
 //! One origin: its URL, credentials, headers, clocks and retries. Requests go in, response bytes come out.
 
 mod advice;
+mod answer;
 mod base_url;
 mod certificate;
 mod client;
@@ -15,6 +16,7 @@ mod network;
 mod outgoing;
 mod plain;
 mod proxy;
+mod redirect;
 mod resolver;
 mod retry;
 mod retry_budget;
@@ -29,17 +31,13 @@ mod windows;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use loom_wire::limits::{self, Limits};
-use loom_wire::{LedgerEntry, LlmError, Rule, api_error};
-use reqwest::header::{HeaderMap, HeaderName, LOCATION};
-use reqwest::{Method, Response, Url};
-use tokio::time::Sleep;
+use loom_wire::{LedgerEntry, Limits, LlmError, Rule};
+use reqwest::{Method, Url};
 
+pub(crate) use answer::Answer;
 pub use base_url::BaseUrl;
 pub(crate) use base_url::visible;
 pub use client::{ByteStream, HttpClient, Transport};
@@ -59,17 +57,15 @@ pub use throttle::RateLimits;
 pub(crate) use throttle::{Pass, Throttle};
 pub use tls::TlsVersion;
 
+use answer::check_headers;
 use credential::{Credential, Grant};
 use exit::Exit;
 #[cfg(feature = "mcp")]
 pub(crate) use exit::client_for;
 use explanation::Sent;
 use outgoing::Outgoing;
+use redirect::redirected;
 
-/// The most that is read of a refusal's body.
-const MAX_ERROR_BODY: usize = 1 << 20;
-/// How long the rest of a refusal's body is waited for: it is short, and mostly comes with its head.
-const ERROR_BODY_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
 /// The most that is read of a list of models.
 const MAX_MODELS_BODY: usize = 16 << 20;
 
@@ -320,7 +316,10 @@ impl Endpoint {
         loop {
             let grant = self.credential.grant(&self.exit, &self.secrets, clocks).await?;
             let error = match self.follow(&url, &outgoing, &grant, clocks).await {
-                Ok(answer) => return Ok(Answer { changes, ..answer }),
+                Ok(mut answer) => {
+                    answer.changes = changes;
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             let Some(change) = self.credential.after(&grant, &error, replaced).await else {
@@ -365,21 +364,13 @@ impl Endpoint {
             }
             self.throttle.observe(response.headers());
             let is_success = response.status().is_success();
-            let answer = Answer {
-                sent,
-                way: Arc::clone(self.exit.way()),
-                request_id: request_id(response.headers()).map(|mut id| {
-                    // A server that sends back what it got must not make the key a name.
-                    self.secrets.scrub_text(&mut id);
-                    id
-                }),
-                changes: Vec::new(),
-                // A refusal shows more than an answer does.
-                unknown_server: (!is_success || self.server.is_open()).then(|| Arc::clone(&self.server)),
-                response,
-                timer: None,
-                ended: false,
-            };
+            // A refusal shows more than an answer does.
+            let unknown_server = (!is_success || self.server.is_open()).then(|| Arc::clone(&self.server));
+            let mut answer = Answer::new(sent, Arc::clone(self.exit.way()), response, unknown_server);
+            if let Some(id) = &mut answer.request_id {
+                // A server that sends back what it got must not make the key a name.
+                self.secrets.scrub_text(id);
+            }
             if is_success {
                 return Ok(answer);
             }
@@ -408,21 +399,6 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Refuses more headers than the limits allow.
-fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), LlmError> {
-    if headers.len() > limits.header_count {
-        let what = format!("the answer has more than {} headers", limits.header_count);
-        return Err(limits::passed(what, "header_count"));
-    }
-    // A line of a header is its name, its value, and four bytes around them.
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if bytes > limits.header_bytes {
-        let what = format!("the headers of the answer are larger than {} bytes", limits.header_bytes);
-        return Err(limits::passed(what, "header_bytes"));
-    }
-    Ok(())
-}
-
 fn located(mut error: LlmError, url: &str) -> LlmError {
     error.url.get_or_insert_with(|| url.to_owned());
     error
@@ -434,130 +410,4 @@ fn names_a_credential(headers: &Headers) -> bool {
     headers
         .iter()
         .any(|(name, value)| value.is_some() && NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)))
-}
-
-/// Where a redirect leads, if the key may go there: the same origin, or the same host from port 80 to TLS on 443.
-fn redirected(from: &Url, response: &Response) -> Result<Url, LlmError> {
-    let status = response.status().as_u16();
-    let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let target = target.and_then(|text| from.join(text).ok());
-    let mut refused = LlmError::bad_response("the endpoint redirects without saying where");
-    if let Some(target) = target {
-        let upgraded = from.host() == target.host()
-            && (from.scheme(), from.port_or_known_default()) == ("http", Some(80))
-            && (target.scheme(), target.port_or_known_default()) == ("https", Some(443));
-        if matches!(status, 301 | 302 | 307 | 308) && (from.origin() == target.origin() || upgraded) {
-            return Ok(target);
-        }
-        refused = LlmError::bad_response(format!("the endpoint redirects to {}", visible(&target))).with_hint(
-            "the key and the prompt are not sent to another origin unasked: if that address is right, use it as base_url",
-        );
-    }
-    refused.status_code = Some(status);
-    Err(refused)
-}
-
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    const NAMES: [HeaderName; 5] = [
-        HeaderName::from_static("x-request-id"),
-        HeaderName::from_static("request-id"),
-        HeaderName::from_static("x-requestid"),
-        HeaderName::from_static("x-generation-id"),
-        HeaderName::from_static("x-trace-id"),
-    ];
-    NAMES.iter().find_map(|name| headers.get(name)).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// The head of a successful answer, and its bytes as they come. Dropping it closes the connection.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    /// The request that is answered.
-    sent: Arc<Sent>,
-    way: Arc<transport::Way>,
-    /// The server's name for the request.
-    pub(crate) request_id: Option<String>,
-    /// What was changed on the way, for the ledger.
-    pub(crate) changes: Vec<LedgerEntry>,
-    /// Where what the beginning gives away is noted, until it was.
-    unknown_server: Option<Arc<server::Seen>>,
-    response: Response,
-    /// Of the clock that runs out next.
-    timer: Option<Pin<Box<Sleep>>>,
-    /// The framing's end was seen.
-    ended: bool,
-}
-
-impl Answer {
-    /// The URL that answered, fit to be shown.
-    pub(crate) fn url(&self) -> String {
-        self.way.shown(&self.sent.url)
-    }
-
-    /// More bytes, or `None` at a clean end.
-    pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
-        let read = clocks.wait_again(&mut self.timer, self.response.chunk()).await?;
-        self.ended = matches!(read, Ok(None));
-        let bytes = read.map_err(|error| {
-            let causes = failure::chain(&error);
-            LlmError::new(
-                loom_wire::ErrorKind::StreamInterrupted,
-                format!("the connection broke before the answer was complete: {causes}"),
-            )
-        })?;
-        if let (Some(bytes), Some(server)) = (&bytes, self.unknown_server.take()) {
-            server.look(self.response.headers(), bytes);
-        }
-        Ok(bytes)
-    }
-
-    /// Reads what stands behind a complete answer (the end of the framing), so that the connection can be used again. It
-    /// usually has arrived; if not, it is waited for in the background, not for long.
-    pub(crate) fn retire(mut self) {
-        if self.ended {
-            return;
-        }
-        let mut rest = Box::pin(async move {
-            for _ in 0..16 {
-                if !matches!(self.response.chunk().await, Ok(Some(_))) {
-                    return;
-                }
-            }
-        });
-        if (&mut rest).now_or_never().is_none() {
-            tokio::spawn(async move { tokio::time::timeout(std::time::Duration::from_secs(1), rest).await });
-        }
-    }
-
-    async fn read_all(&mut self, limit: usize, clocks: &Clocks) -> Result<Vec<u8>, LlmError> {
-        let mut body = Vec::new();
-        while let Some(bytes) = self.chunk(&clocks.flowing()).await? {
-            body.extend_from_slice(&bytes);
-            if body.len() > limit {
-                return Err(LlmError::bad_response(format!("the answer is larger than {limit} bytes")));
-            }
-        }
-        Ok(body)
-    }
-
-    async fn refusal(mut self, clocks: &Clocks, via: Option<&environment::Via>) -> LlmError {
-        let mut body = Vec::new();
-        // A body that breaks off or stands still says more than none.
-        while let Ok(Ok(Some(bytes))) =
-            tokio::time::timeout(ERROR_BODY_PAUSE, self.chunk(&clocks.flowing())).await
-        {
-            body.extend_from_slice(&bytes);
-            if body.len() > MAX_ERROR_BODY {
-                break;
-            }
-        }
-        let mut error = api_error::from_http(self.response.status().as_u16(), &body);
-        advice::apply(&mut error, self.response.headers(), std::time::SystemTime::now());
-        error.request_id = self.request_id.take().or(error.request_id.take());
-        error.url = Some(self.url());
-        // Over TLS, only the server's own answers arrive here; without it, the proxy's do as well.
-        if let Some(via) = via {
-            failure::of_the_proxy(&mut error, via);
-        }
-        error
-    }
 }

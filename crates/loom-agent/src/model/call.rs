@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use loom_wire::answer::{AnswerDecoder, End, Expected};
+use loom_wire::answer::{AnswerDecoder, Expected};
 use loom_wire::request::{Encoded, Notes};
-use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Retry, Rule, api_error, json_answer};
+use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_error, json_answer};
 
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retry_succeeded};
+use crate::endpoint::{Additions, BaseUrl, Clocks, Retries, Tries, retry_succeeded};
 use crate::model::adapter::{self, Translation};
 use crate::model::format_check::FormatCheck;
 use crate::model::habits::Habit;
@@ -20,11 +20,9 @@ use crate::model::hints::{Asked, explained};
 use crate::model::media;
 use crate::model::notices::Notices;
 use crate::model::path::{is_wrong_path, path_error};
+use crate::model::reading::Reading;
 use crate::model::record::LastCall;
 use crate::model::unified::Inner;
-
-/// How long a stream may stay open once it has said why it ends: usage and `[DONE]` follow at once, or never.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// A rough measure of a prompt's tokens, until the server has counted them.
 const BYTES_PER_TOKEN: usize = 4;
@@ -51,25 +49,6 @@ enum State {
     /// It has failed; the error follows the events that are still at hand.
     Failed(LlmError),
     Over,
-}
-
-/// An answer under way.
-struct Reading {
-    /// What is answered, to tell a server's own words from what it quotes.
-    sent: Bytes,
-    answer: Answer,
-    /// From an API that is not OpenAI-like.
-    translation: Option<Translation>,
-    decoder: AnswerDecoder,
-    attempts: u32,
-    /// The tries before this one.
-    retries: Vec<Retry>,
-    pass: Pass,
-    has_token: bool,
-    /// What answers to such requests are like, as far as earlier ones have shown.
-    habit: Habit,
-    /// The JSON that was asked for.
-    format: Option<FormatCheck>,
 }
 
 /// What was changed before an answer came, for the ledger.
@@ -414,105 +393,5 @@ fn take_out(params: &mut Map<String, Value>, request: &mut Request) -> Result<Op
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(name)) => Ok(Some(name)),
         Some(other) => Err(LlmError::config(format!("model is a name, not {other}"))),
-    }
-}
-
-impl Reading {
-    /// The call as it stands, for the record.
-    fn so_far(&self, llm: &Inner) -> LastCall {
-        let mut ledger = self.decoder.ledger().to_vec();
-        llm.endpoint.scrub_ledger(&mut ledger);
-        LastCall { attempts: self.attempts, request_id: self.answer.request_id.clone(), ledger }
-    }
-
-    /// The tokens that were used count against the endpoint's limit instead of the estimate; how long the call waited
-    /// for its turn is a fact of the answer.
-    fn settle(&mut self, out: &mut [Event]) {
-        if let (false, Some(Event::Finish(finish))) = (self.pass.waited.is_zero(), out.last_mut()) {
-            finish.queue_seconds = Some(self.pass.waited.as_secs_f64());
-        }
-        if self.pass.counts_tokens()
-            && let Some(total) = self.decoder.partial().usage.and_then(|usage| usage.total_tokens)
-        {
-            self.pass.settle(total);
-        }
-    }
-
-    /// What an API that is not OpenAI-like leaves for the end.
-    fn end_translation(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
-        let Some(translation) = &mut self.translation else { return Ok(()) };
-        match translation.end() {
-            Ok(bytes) => self.decoder.push(&bytes, out)?,
-            Err(error) => return self.decoder.end(End::Broken(error), out),
-        }
-        // The mark of the end is OpenAI's alone.
-        if self.decoder.is_finished() { self.decoder.push(b"data: [DONE]\n\n", out) } else { Ok(()) }
-    }
-
-    /// Reads once and decodes what came.
-    async fn advance(&mut self, clocks: &mut Clocks, out: &mut Vec<Event>) -> Result<(), LlmError> {
-        let payloads = self.decoder.payloads();
-        let read = match self.decoder.is_finished() {
-            false => self.answer.chunk(clocks).await,
-            true => tokio::time::timeout(GRACE, self.answer.chunk(clocks)).await.unwrap_or_else(|_| {
-                Err(LlmError::new(ErrorKind::StreamInterrupted, "the server did not end its stream"))
-            }),
-        };
-        let result = match read {
-            Ok(Some(bytes)) => {
-                let result = match &mut self.translation {
-                    None => self.decoder.push(&bytes, out),
-                    Some(translation) => match translation.push(&bytes) {
-                        Ok(bytes) => self.decoder.push(&bytes, out),
-                        Err(error) => self.decoder.end(End::Broken(error), out),
-                    },
-                };
-                // A role alone is no token: some servers send it before they read the prompt.
-                self.has_token |= !out.is_empty();
-                // A whole answer that has begun comes without a pause.
-                self.has_token |= self.decoder.is_whole();
-                if self.has_token && self.decoder.payloads() > payloads {
-                    clocks.payload_arrived();
-                }
-                result
-            }
-            Ok(None) => self.end_translation(out).and_then(|()| self.decoder.end(End::Clean, out)),
-            Err(error) => self.decoder.end(End::Broken(error), out),
-        };
-        let result = match (&self.format, result) {
-            (Some(format), Ok(())) if self.decoder.is_done() => format.check(&mut self.decoder, out),
-            (Some(format), Err(error)) => {
-                if error.kind == ErrorKind::BadResponse && error.param.as_deref() == Some(json_answer::PARAM)
-                {
-                    format.passed_over();
-                }
-                Err(error)
-            }
-            (_, result) => result,
-        };
-        result.map_err(|error| {
-            let mut error = api_error::without_echo(error, &self.sent);
-            if error.kind == ErrorKind::Timeout && error.status_code.is_none() {
-                let arrived = arrived(error.partial.as_deref(), self.decoder.payloads());
-                error.message = format!("{}: {arrived}", error.message);
-            }
-            error.url.get_or_insert_with(|| self.answer.url());
-            error.attempts = self.attempts;
-            error.retries.clone_from(&self.retries);
-            error
-        })
-    }
-}
-
-/// What had arrived when a clock ran out, in words.
-fn arrived(partial: Option<&loom_wire::Completion>, payloads: u64) -> String {
-    let said = partial.map_or(0, |partial| partial.content.chars().count());
-    let thought =
-        partial.and_then(|partial| partial.reasoning.as_ref()).map_or(0, |text| text.chars().count());
-    match (said, thought, payloads) {
-        (0, 0, 0) => "the server has accepted the request, but nothing of the answer had arrived".to_owned(),
-        (0, 0, _) => "the answer had begun, but no text had arrived".to_owned(),
-        (0, thought, _) => format!("{thought} characters of thinking had arrived, none of the answer"),
-        (said, ..) => format!("{said} characters of the answer had arrived"),
     }
 }

@@ -15,7 +15,9 @@ mod path;
 pub mod pool;
 mod profile;
 pub mod provider;
+mod reading;
 mod record;
+mod resolve;
 mod settings;
 mod unified;
 
