@@ -61,6 +61,23 @@ class MCPServer:
         )
         self._tools: list[Tool] | None = None
 
+    @classmethod
+    def named(cls, name: str, config: str | os.PathLike[str] | None = None) -> MCPServer:
+        """The server of a section ``[mcp.NAME]`` of ``loom.toml``.
+
+        Args:
+            name: the section's.
+            config: the file. Default: the one that ``LOOM_CONFIG`` names, or the user's own; one that merely lies in
+                the working directory starts nothing.
+
+        Raises:
+            ConfigurationError: there is none, or it cannot work.
+        """
+        server = cls.__new__(cls)
+        server._server = _loom.McpServer.named(name, config)
+        server._tools = None
+        return server
+
     @property
     def name(self) -> str:
         """The server's name; before it is connected, its command or URL unless one was given."""

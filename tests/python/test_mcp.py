@@ -242,3 +242,24 @@ def test_the_shell_offers_them_and_ends_them(server: MockServer, tmp_path: Path,
         env=clean_environment(),
     )
     assert wrong.returncode != 0 and ("no-such-program" in wrong.stderr or "quotes" in wrong.stderr)
+
+
+def test_a_section_of_loom_toml_names_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOOM_CONFIG", raising=False)
+    file = tmp_path / "loom.toml"
+    file.write_text(f'[mcp.real]\ncommand = {REAL!r}\nprefix = "my"\n[mcp.none]\n')
+
+    async def names() -> list[str]:
+        async with loom.MCPServer.named("real", file) as real:
+            assert real.name == "real"
+            return [tool.name for tool in await real.list_tools()]
+
+    assert run(names()) and all(name.startswith("my_") for name in run(names()))
+    with pytest.raises(loom.ConfigurationError, match=r"has no section \[mcp.other\]"):
+        loom.MCPServer.named("other", file)
+    with pytest.raises(loom.ConfigurationError, match="a command or a url"):
+        loom.MCPServer.named("none", file)
+    # One that merely lies there starts nothing.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(loom.ConfigurationError, match="nobody has named"):
+        loom.MCPServer.named("real")

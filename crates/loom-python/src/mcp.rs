@@ -63,6 +63,26 @@ impl McpServer {
         settings.open().map(Self).map_err(|error| failed(py, &error))
     }
 
+    /// The server of a section of `loom.toml`.
+    #[staticmethod]
+    #[pyo3(signature = (name, file = None))]
+    fn named(py: Python<'_>, name: &str, file: Option<PathBuf>) -> PyResult<Self> {
+        let wrong = |error| errors::llm_error(py, error);
+        let config = match file {
+            Some(path) => loom::Config::load(&path).map(Some),
+            None => loom::Config::find(),
+        };
+        let config = config.map_err(wrong)?;
+        let settings = config.as_ref().map_or(Ok(None), |config| config.mcp(name)).map_err(wrong)?;
+        let lacking = || {
+            let place = config.as_ref().map_or("there is no loom.toml".to_owned(), |config| {
+                format!("{} has no section [mcp.{name}]", config.path().display())
+            });
+            wrong(loom::LlmError::config(format!("no MCP server is called {name:?}: {place}")))
+        };
+        settings.ok_or_else(lacking)?.open().map(Self).map_err(|error| failed(py, &error))
+    }
+
     #[getter]
     fn name(&self) -> String {
         self.0.name()

@@ -47,7 +47,9 @@ impl PartialJson {
     pub fn push(&mut self, more: &str) -> Option<Value> {
         let mut more = more;
         if self.place == Place::Before {
-            more = more.get(more.find(['{', '['])?..)?;
+            // Objects only are asked for; a list is what models give for a wrapped one, and else a word of the prose.
+            let is_first = |letter: char| letter == '{' || (self.is_wrapped && letter == '[');
+            more = more.get(more.find(is_first)?..)?;
             self.place = Place::Outside;
         }
         if self.place == Place::After {
@@ -186,6 +188,15 @@ mod tests {
         assert_eq!(partial.push("2"), None, "a number may go on");
         assert_eq!(partial.push("}\n```\n{\"b\": 1}"), Some(json!({"a": 12})));
         assert_eq!(partial.push("more"), None);
+    }
+
+    #[test]
+    fn a_list_in_the_prose_is_no_value() {
+        let mut partial = PartialJson::new(false);
+        assert_eq!(partial.push("As [1] says: "), None);
+        assert_eq!(partial.push("{\"a\": [1"), Some(json!({"a": []})));
+        let mut partial = PartialJson::new(true);
+        assert_eq!(partial.push("[1, 2"), Some(json!([1])));
     }
 
     #[test]
