@@ -45,11 +45,20 @@ pub(crate) fn find<'t>(
     text: &str,
     tags: impl Iterator<Item = &'t str> + Clone,
 ) -> Option<(usize, Option<&'t str>)> {
-    // Every tag begins with `<`, `[` or a character of three bytes.
+    // Every tag begins with `<`, `[`, a character of three bytes, or `]` and then `<`.
+    let bytes = text.as_bytes();
     let mut from = 0;
-    while let Some(at) = text.as_bytes().get(from..).and_then(|rest| memchr::memchr3(b'<', b'[', 0xe2, rest))
-    {
-        let at = from + at;
+    loop {
+        let rest = bytes.get(from..).unwrap_or_default();
+        let at = match memchr::memchr3(b'<', b'[', 0xe2, rest) {
+            Some(at) => at,
+            None if rest.last() == Some(&b']') => rest.len() - 1,
+            None => return None,
+        };
+        let mut at = from + at;
+        if at > from && bytes.get(at) == Some(&b'<') && bytes.get(at - 1) == Some(&b']') {
+            at -= 1;
+        }
         let rest = text.get(at..).unwrap_or_default();
         let mut part = false;
         for tag in tags.clone() {
@@ -64,7 +73,6 @@ pub(crate) fn find<'t>(
         }
         from = at + 1;
     }
-    None
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! | `unopened` | thinking whose opening tag is missing, in a whole text |
 //! | `nested` | thinking between tags within tags |
 //! | `channels` | the messages of gpt-oss |
+//! | `marked` | the messages of gpt-oss without their tokens, and of Kimi K3 |
 //! | `calls` | tool calls written as text, and the dialects they are written in |
 //! | `code` | whether a place in the text lies in code, where a tag is only mentioned |
 //! | `meet` | a tag against the start of a text that may go on |
@@ -16,6 +17,7 @@
 pub(crate) mod calls;
 mod channels;
 mod code;
+mod marked;
 mod meet;
 mod nested;
 pub(crate) mod think;

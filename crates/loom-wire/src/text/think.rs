@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use crate::text::channels::{self, Channels};
+use crate::text::marked::{self, Marked};
 use crate::text::meet::{self, Meet, meet};
 use crate::text::nested::Owed;
 use crate::text::unopened::UNOPENED;
@@ -42,6 +43,12 @@ pub(super) const TAGS: &[Tag] = &[
     Tag { open: "◁think▷", close: "◁/think▷" },
     // Cohere's Command A.
     Tag { open: "<|START_THINKING|>", close: "<|END_THINKING|>" },
+    // Kimi K3.
+    Tag { open: "<|open|>think<|sep|>", close: "<|close|>think<|sep|>" },
+    // K2 Horizon.
+    Tag { open: "<ifm|think>", close: "</ifm|think>" },
+    Tag { open: "<ifm|think_fast>", close: "</ifm|think_fast>" },
+    Tag { open: "<ifm|think_faster>", close: "</ifm|think_faster>" },
     // Sky-T1, OpenThinker.
     Tag { open: "<|begin_of_thought|>", close: "<|end_of_thought|>" },
 ];
@@ -72,6 +79,7 @@ pub(crate) struct ThinkFilter {
     /// Closing tags that are still to come.
     owed: Owed,
     channels: Channels,
+    marked: Marked,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,6 +95,8 @@ enum State {
     Owing,
     /// The text consists of messages in channels.
     Channels,
+    /// The text consists of messages behind marks.
+    Marked,
     /// The answer is under way.
     Over,
 }
@@ -109,7 +119,11 @@ impl ThinkFilter {
 
     /// How many bytes are held back.
     pub(crate) fn held(&self) -> usize {
-        self.blanks.len() + self.part.len() + self.unannounced.len() + self.channels.held()
+        self.blanks.len()
+            + self.part.len()
+            + self.unannounced.len()
+            + self.channels.held()
+            + self.marked.held()
     }
 
     /// Adds text.
@@ -125,6 +139,15 @@ impl ThinkFilter {
             let used = match self.state {
                 State::Over => return give(Piece::Answer(rest)),
                 State::Channels => return self.channels.push(&rest, give),
+                State::Marked => {
+                    let used = self.marked.read(&rest, false, &mut give);
+                    if self.marked.is_over() {
+                        self.state = State::Over;
+                    } else {
+                        return self.part.push_str(rest.get(used..).unwrap_or_default());
+                    }
+                    used
+                }
                 State::Owing => match self.owed.answer(&rest, false, &mut give) {
                     Some(used) => {
                         self.state = if self.owed.is_some() { State::Owing } else { State::Over };
@@ -184,6 +207,14 @@ impl ThinkFilter {
                 give(Piece::Tag("<|channel|>"));
                 self.blanks.clear();
                 self.state = State::Channels;
+                return blanks;
+            }
+            meet => part |= meet == Meet::Part,
+        }
+        match marked::begins(begun) {
+            Meet::Whole => {
+                self.blanks.clear();
+                self.state = State::Marked;
                 return blanks;
             }
             meet => part |= meet == Meet::Part,
@@ -264,6 +295,10 @@ impl ThinkFilter {
         match state {
             State::Over | State::Behind => {}
             State::Channels => self.channels.end(give),
+            State::Marked => {
+                self.marked.read(&part, true, &mut give);
+                self.marked.end(by_length, &mut give);
+            }
             State::Owing => {
                 let mut rest = part.as_str();
                 while let Some(used) = self.owed.answer(rest, true, &mut give).filter(|used| *used > 0) {

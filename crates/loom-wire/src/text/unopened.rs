@@ -4,16 +4,24 @@ use crate::text::code;
 use crate::text::think::TAGS;
 
 /// The closing tags of templates that write the opening one themselves.
-pub(super) const UNOPENED: &[&str] =
-    &["</think>", "</thinking>", "</thought>", "</reasoning>", "[/THINK]", "</seed:think>", "◁/think▷"];
+pub(super) const UNOPENED: &[&str] = &[
+    "</think>",
+    "</thinking>",
+    "</thought>",
+    "</reasoning>",
+    "[/THINK]",
+    "</seed:think>",
+    "◁/think▷",
+    "<|close|>think<|sep|>",
+];
 
 /// Thinking and answer of a whole text whose thinking is closed but was never opened.
 ///
 /// The closing tag counts if it is the first of its kind, no tag opens before it, and it is no mention: not in code or
 /// quotes, and not inside a line as a word among others.
 pub(crate) fn split_unopened(text: &str) -> Option<(&str, &str)> {
-    // This runs over every answer, and each of the tags has a slash.
-    memchr::memchr(b'/', text.as_bytes())?;
+    // This runs over every answer, and each of the tags has a slash or a bar.
+    memchr::memchr2(b'/', b'|', text.as_bytes())?;
     for close in UNOPENED {
         let Some(at) = memchr::memmem::find(text.as_bytes(), close.as_bytes()) else { continue };
         let (before, rest) = (text.get(..at)?, text.get(at..)?);
@@ -46,8 +54,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_tag_has_a_slash() {
-        assert!(UNOPENED.iter().all(|close| close.contains('/')));
+    fn each_tag_has_a_slash_or_a_bar() {
+        assert!(UNOPENED.iter().all(|close| close.contains(['/', '|'])));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The dialects in which models write tool calls: a row for each mark that may begin one.
 
 use crate::text::calls::Offer;
+use crate::text::calls::pairs::{self, Pairs};
 use crate::text::calls::{Head, Unread, WrittenCall};
 use crate::text::calls::{json, python, tagged, tokens};
 
@@ -12,7 +13,8 @@ pub enum Dialect {
     Hermes,
     /// `<tool_call><function=f><parameter=a>…`: Qwen-coder, Seed-OSS, Nemotron, Step.
     QwenCoder,
-    /// `<tool_call>f<arg_key>a</arg_key><arg_value>…`: GLM from 4.5, Hunyuan 3, and Solar in tokens of its own.
+    /// `<tool_call>f<arg_key>a</arg_key><arg_value>…`: GLM from 4.5, Hunyuan 3, Ling 3, Laguna; Solar and
+    /// K2 Horizon in tokens of their own.
     Glm,
     /// `[TOOL_CALLS][{…}]`, `[TOOL_CALLS]f{…}`.
     Mistral,
@@ -20,15 +22,16 @@ pub enum Dialect {
     Llama,
     /// A JSON object or list, or a Python call, that is the whole answer: small Llama, Qwen and xLAM models.
     Bare,
-    /// `<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>…`.
+    /// `<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>…`: K2; from K3 elements between tokens.
     Kimi,
     /// `<｜tool▁call▁begin｜>…<｜tool▁sep｜>…`: DeepSeek to V3.1, Step 3.
     DeepSeek,
-    /// `<invoke name="f"><parameter name="a">…`: MiniMax, DeepSeek from V3.2, Claude-like models.
+    /// `<invoke name="f"><parameter name="a">…`: MiniMax, DeepSeek from V3.2, GigaChat 3.5, Muse, Claude-like models.
     Invoke,
     /// `[TOOL_REQUEST]{…}[END_TOOL_REQUEST]`: LM Studio's own.
     LmStudio,
-    /// JSON between other marks: Hunyuan, Jamba, Phi-4-mini, Granite, Command, InternLM, LongCat, Nemotron, Apertus.
+    /// JSON between other marks: Hunyuan, Jamba, Phi-4-mini, Granite, Command, InternLM, LongCat, Nemotron, Apertus,
+    /// GigaChat 3, Inkling.
     Marked,
     /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`: LFM2, OLMo 3.
     Python,
@@ -75,14 +78,16 @@ pub(super) enum Body {
     Mistral,
     /// `<function=…>`, whose beginning is the mark itself.
     Function,
+    /// A name, this token, and an object with name and arguments (Inkling).
+    Headed(&'static str),
     /// Objects whose one key is the name, and its value the arguments.
     Named,
-    /// `<tool_call>` elements within another, or JSON.
-    Section,
-    /// `<invoke …>` elements, whose tags have this prefix; JSON or Python in their place.
-    Invoke(&'static str),
-    /// Names of parameters and their values, between tags of their own.
-    Pairs(&'static tagged::Pairs),
+    /// An element for each call within another, or JSON.
+    Section(&'static Pairs),
+    /// An element for each call and each parameter; JSON or Python in their place.
+    Invoke(&'static tagged::Syntax),
+    /// Names of parameters and their values, between tags of their own; or JSON.
+    Pairs(&'static Pairs),
     /// A recipient, and a message that is JSON.
     Harmony,
     /// Name and object, its strings between these tokens.
@@ -122,7 +127,7 @@ pub(super) static MARKS: &[Row] = &[
     row(Dialect::QwenCoder, "<function=", &["</function>"], Body::Function),
     // MiniCPM.
     row(Dialect::QwenCoder, "<function name=", &["</function>"], Body::Function),
-    row(Dialect::Glm, "<|tool_call:start|>", &["<|tool_call:end|>"], Body::Pairs(&tagged::SOLAR)),
+    row(Dialect::Glm, "<|tool_call:start|>", &["<|tool_call:end|>"], Body::Pairs(&pairs::SOLAR)),
     row(Dialect::Mistral, "[TOOL_CALLS]", &[], Body::Mistral),
     row(Dialect::Llama, "<|python_tag|>", &[], Body::PythonOrJson),
     row(Dialect::Llama, "<|python_start|>", &["<|python_end|>"], Body::PythonOrJson),
@@ -163,20 +168,39 @@ pub(super) static MARKS: &[Row] = &[
         Dialect::Invoke,
         "<｜DSML｜function_calls>",
         &["</｜DSML｜function_calls>"],
-        Body::Invoke("｜DSML｜"),
+        Body::Invoke(&tagged::DSML),
     ),
-    row(Dialect::Invoke, "<｜DSML｜tool_calls>", &["</｜DSML｜tool_calls>"], Body::Invoke("｜DSML｜")),
-    row(Dialect::Invoke, "<｜DSML｜ calls>", &["</｜DSML｜ calls>"], Body::Invoke("｜DSML｜ ")),
-    row(Dialect::Invoke, "<minimax:tool_call>", &["</minimax:tool_call>"], Body::Invoke("")),
-    row(Dialect::Invoke, "<function_calls>", &["</function_calls>"], Body::Invoke("")),
+    row(Dialect::Invoke, "<｜DSML｜tool_calls>", &["</｜DSML｜tool_calls>"], Body::Invoke(&tagged::DSML)),
+    row(Dialect::Invoke, "<｜DSML｜ calls>", &["</｜DSML｜ calls>"], Body::Invoke(&tagged::DSML_APART)),
+    row(
+        Dialect::Invoke,
+        "]<]minimax[>[<tool_call>",
+        &["]<]minimax[>[</tool_call>"],
+        Body::Invoke(&tagged::MINIMAX),
+    ),
+    row(Dialect::Invoke, "<｜GCML｜tool_calls>", &["</｜GCML｜tool_calls>"], Body::Invoke(&tagged::GCML)),
+    row(Dialect::Invoke, "<atem:function_calls>", &["</atem:function_calls>"], Body::Invoke(&tagged::ATEM)),
+    row(Dialect::Kimi, "<|open|>tools<|sep|>", &["<|close|>tools<|sep|>"], Body::Invoke(&tagged::XTML)),
+    row(Dialect::Glm, "<ifm|tool_calls>", &["</ifm|tool_calls>"], Body::Section(&pairs::IFM)),
+    row(Dialect::Glm, "<ifm|tool_call>", &["</ifm|tool_call>"], Body::Pairs(&pairs::IFM)),
+    row(Dialect::Invoke, "<minimax:tool_call>", &["</minimax:tool_call>"], Body::Invoke(&tagged::PLAIN)),
+    row(Dialect::Invoke, "<function_calls>", &["</function_calls>"], Body::Invoke(&tagged::PLAIN)),
     row(Dialect::LmStudio, "[TOOL_REQUEST]", &["[END_TOOL_REQUEST]"], Body::Json),
-    row(Dialect::Invoke, "<dots_function_call>", &["</dots_function_call>"], Body::Invoke("")),
-    row(Dialect::Marked, "<tool_calls>", &["</tool_calls>"], Body::Section),
+    row(Dialect::Invoke, "<dots_function_call>", &["</dots_function_call>"], Body::Invoke(&tagged::PLAIN)),
+    row(Dialect::Marked, "<tool_calls>", &["</tool_calls>"], Body::Section(&pairs::GLM)),
     row(Dialect::Marked, "<function_call>", &[], Body::Json),
     row(Dialect::Marked, "<longcat_tool_call>", &["</longcat_tool_call>"], Body::Json),
     row(Dialect::Marked, "<TOOLCALL>", &["</TOOLCALL>"], Body::Json),
     row(Dialect::Marked, "<tools>", &["</tools>"], Body::Json),
     row(Dialect::Marked, "<|function_call|>", &[], Body::Json),
+    // GigaChat 3.
+    row(Dialect::Marked, "<|message_sep|>\n\nfunction call<|role_sep|>\n", &[], Body::Json),
+    row(
+        Dialect::Marked,
+        "<|message_model|>",
+        &["<|end_message|>"],
+        Body::Headed("<|content_invoke_tool_json|>"),
+    ),
     row(Dialect::Marked, "<|tools_prefix|>", &["<|tools_suffix|>"], Body::Named),
     row(Dialect::Marked, "<|tool_call|>", &[], Body::Json),
     row(Dialect::Marked, "<|START_ACTION|>", &["<|END_ACTION|>"], Body::Json),
@@ -208,6 +232,7 @@ pub(super) const LEFT_BEHIND: &[&str] = &[
     "</tool_call>",
     "</function_call>",
     "<|/tool_call|>",
+    "<|message_sep|>",
     "<|eom|>",
     "<|eot|>",
     "<|end|>",
@@ -230,8 +255,8 @@ impl Row {
         let behind = text.get(self.open.len()..).unwrap_or_default();
         match self.body {
             Body::Tagged => json::head(behind, true, offer)
-                .or(|| tagged::head(behind, "", offer))
-                .or(|| tagged::pairs_head(behind, &tagged::GLM, offer)),
+                .or(|| tagged::head(behind, &tagged::PLAIN, offer))
+                .or(|| pairs::head(behind, &pairs::GLM, offer)),
             Body::Json => json::head(behind, true, offer),
             Body::BareJson => json::head(text, false, offer),
             Body::FencedJson => match behind.split_once('\n') {
@@ -244,14 +269,21 @@ impl Row {
             Body::Mistral => {
                 json::head(behind, true, offer).or(|| offer.head(behind.trim_start(), &['{', '[', ' ', '\n']))
             }
-            Body::Function => tagged::head(text, "", offer),
-            Body::Invoke(prefix) => tagged::head(behind, prefix, offer)
+            Body::Function => tagged::head(text, &tagged::PLAIN, offer),
+            Body::Invoke(syntax) => tagged::head(behind, syntax, offer)
                 .or(|| json::head(behind, true, offer))
                 .or(|| python::head(behind, offer)),
+            Body::Headed(token) => offer.head(behind, &['<']).or(|| match behind.strip_prefix(token) {
+                Some(json) => json::head(json, true, offer),
+                None if token.starts_with(behind) => Head::More,
+                None => Head::Not,
+            }),
             Body::Named => json::named_head(behind, offer),
-            Body::Section => json::head(behind, true, offer).or(|| tagged::section_head(behind, offer)),
-            Body::Pairs(pairs) => tagged::pairs_head(behind, pairs, offer),
-            Body::Harmony => offer.head(behind.trim_start(), &['<', ' ', '\n']),
+            Body::Section(form) => {
+                json::head(behind, true, offer).or(|| pairs::section_head(behind, form, offer))
+            }
+            Body::Pairs(form) => json::head(behind, true, offer).or(|| pairs::head(behind, form, offer)),
+            Body::Harmony => offer.head(behind.trim_start(), &['<', ' ', '\n', '{']),
             Body::Gemma(_) => offer.head(behind, &['{']),
             Body::Tokens(form) => tokens::head(text, form, offer),
             Body::PythonOrJson => json::head(behind, true, offer).or(|| python::head(behind, offer)),
@@ -269,12 +301,10 @@ impl Row {
         match self.body {
             Body::Tagged => {
                 let inner = behind.trim_start();
-                if inner.starts_with(['{', '[']) {
-                    json::calls(inner, closed, true, offer)
-                } else if inner.starts_with('<') {
-                    tagged::calls(inner, "", closed, offer)
+                if inner.starts_with('<') {
+                    tagged::calls(inner, &tagged::PLAIN, closed, offer)
                 } else {
-                    tagged::pairs_calls(inner, &tagged::GLM, closed, offer)
+                    pairs::calls_or_json(inner, &pairs::GLM, closed, offer)
                 }
             }
             Body::Json => json::calls(behind, closed, true, offer),
@@ -284,17 +314,21 @@ impl Row {
                 json::calls(inner, closed, false, offer)
             }
             Body::Mistral => json::mistral(behind, closed, offer),
-            Body::Function => tagged::calls(text, "", closed, offer),
-            Body::Invoke(prefix) if behind.trim_start().starts_with('<') => {
-                tagged::calls(behind, prefix, closed, offer)
+            Body::Function => tagged::calls(text, &tagged::PLAIN, closed, offer),
+            Body::Invoke(syntax) if behind.trim_start().starts_with(syntax.open) => {
+                tagged::calls(behind, syntax, closed, offer)
             }
             Body::Invoke(_) => python_or_json(behind, closed, true, offer),
-            Body::Named => json::named_calls(behind, closed, offer),
-            Body::Section if behind.trim_start().starts_with('<') => {
-                tagged::section_calls(behind, closed, offer)
+            Body::Headed(token) => {
+                let (_, json) = behind.split_once(token).ok_or(Unread::Text)?;
+                json::calls(json, closed, true, offer)
             }
-            Body::Section => json::calls(behind, closed, true, offer),
-            Body::Pairs(pairs) => tagged::pairs_calls(behind, pairs, closed, offer),
+            Body::Named => json::named_calls(behind, closed, offer),
+            Body::Section(form) if behind.trim_start().starts_with('<') => {
+                pairs::section_calls(behind, form, closed, offer)
+            }
+            Body::Section(_) => json::calls(behind, closed, true, offer),
+            Body::Pairs(form) => pairs::calls_or_json(behind, form, closed, offer),
             Body::Harmony => json::harmony(behind, offer),
             Body::Gemma(quote) => json::gemma(behind, quote, closed, offer),
             Body::Tokens(form) => tokens::calls(text, form, offer),

@@ -151,7 +151,9 @@ pub(super) fn harmony(text: &str, offer: &Offer) -> Result<Vec<WrittenCall>, Unr
     let text = text.trim_start();
     let end = text.find(|c: char| c.is_whitespace() || c == '<').unwrap_or(text.len());
     let name = text.get(..end).and_then(|name| offer.name(name)).ok_or(Unread::Text)?;
-    let (header, arguments) = text.split_once(MESSAGE).unwrap_or((text, ""));
+    // Without its special tokens a message begins with its brace.
+    let at = text.find('{').unwrap_or(text.len());
+    let (header, arguments) = text.split_once(MESSAGE).unwrap_or_else(|| text.split_at(at));
     if header.contains(['{', '[']) {
         return Err(Unread::Text);
     }

@@ -9,13 +9,14 @@
 //! |---|---|
 //! | `dialect` | the marks, as rows |
 //! | `candidate` | what follows a mark, until it is known to be a call or text |
-//! | `json`, `tagged`, `tokens`, `python` | what stands behind them |
+//! | `json`, `tagged`, `pairs`, `tokens`, `python` | what stands behind them |
 //! | `offer` | the tools on offer: names, and the types of their parameters |
 
 mod candidate;
 mod dialect;
 mod json;
 mod offer;
+mod pairs;
 mod python;
 mod tagged;
 mod tokens;

@@ -1,19 +1,54 @@
-//! Calls as tags: `<function=f><parameter=a>…`, `<invoke name="f"><parameter name="a">…`, and keys and values (GLM).
+//! Calls as elements: `<function=f><parameter=a>…`, `<invoke name="f"><parameter name="a">…`.
 //!
 //! Values stand there without quotes; what they are is told by the tool's schema.
 
-use crate::text::calls::{Head, Offer, Unread, WrittenCall, json};
+use crate::arguments::loose;
+use crate::text::calls::{Head, Offer, Unread, WrittenCall};
 use crate::text::meet::{Meet, meet};
 
-/// The tags that hold a call, and how its name follows.
-const OPENINGS: [&str; 3] = ["function=", "invoke name=", "function name="];
+/// How a dialect spells its tags.
+#[derive(Debug)]
+pub(super) struct Syntax {
+    /// Before the name of an opening tag.
+    pub(super) open: &'static str,
+    /// Before the name of a closing tag.
+    close: &'static str,
+    /// Behind a tag.
+    end: &'static str,
+}
 
-/// Whether a text begins with the tag of a call to an offered tool. `prefix` stands before each tag's name.
-pub(super) fn head(text: &str, prefix: &str, offer: &Offer) -> Head {
+const fn syntax(open: &'static str, close: &'static str) -> Syntax {
+    Syntax { open, close, end: ">" }
+}
+
+pub(super) const PLAIN: Syntax = syntax("<", "</");
+/// DeepSeek from V3.2.
+pub(super) const DSML: Syntax = syntax("<｜DSML｜", "</｜DSML｜");
+pub(super) const DSML_APART: Syntax = syntax("<｜DSML｜ ", "</｜DSML｜ ");
+/// GigaChat 3.5.
+pub(super) const GCML: Syntax = syntax("<｜GCML｜", "</｜GCML｜");
+/// Muse.
+pub(super) const ATEM: Syntax = syntax("<atem:", "</atem:");
+/// Step 3.
+pub(super) const STEP: Syntax = syntax("<steptml:", "</steptml:");
+/// MiniMax M3, whose tags follow a token.
+pub(super) const MINIMAX: Syntax = syntax("]<]minimax[>[<", "]<]minimax[>[</");
+/// Kimi K3.
+pub(super) const XTML: Syntax = Syntax { open: "<|open|>", close: "<|close|>", end: "<|sep|>" };
+
+/// The tags that hold a call, and how its name follows.
+const OPENINGS: [&str; 4] = ["function=", "invoke name=", "function name=", "call tool="];
+/// The same tags when they close.
+const CLOSINGS: [&str; 3] = ["function", "invoke", "call"];
+/// The tags that hold a parameter. A tag of another name is that parameter itself.
+const PARAMETERS: [&str; 3] = ["parameter", "param", "argument"];
+
+/// Whether a text begins with the tag of a call to an offered tool.
+pub(super) fn head(text: &str, syntax: &Syntax, offer: &Offer) -> Head {
     let text = text.trim_start();
     let mut verdict = if text.is_empty() { Head::More } else { Head::Not };
     for opening in OPENINGS {
-        let tag = format!("<{prefix}{opening}");
+        let tag = format!("{}{opening}", syntax.open);
         verdict = match meet(text, &tag) {
             Meet::Whole => {
                 let name = text.get(tag.len()..).unwrap_or_default();
@@ -30,15 +65,15 @@ pub(super) fn head(text: &str, prefix: &str, offer: &Offer) -> Head {
 /// The calls that a text of such tags holds.
 pub(super) fn calls(
     text: &str,
-    prefix: &str,
+    syntax: &Syntax,
     closed: bool,
     offer: &Offer,
 ) -> Result<Vec<WrittenCall>, Unread> {
     let mut calls = Vec::new();
     let mut rest = text.trim_start();
-    while let Some((name, inner)) = opening(rest, prefix) {
+    while let Some((name, inner)) = opening(rest, syntax) {
         let name = offer.name(name).ok_or(Unread::Text)?;
-        let (call, after) = one(name, inner, prefix, closed, offer);
+        let (call, after) = one(name, inner, syntax, closed, offer);
         calls.push(call);
         rest = after.trim_start();
     }
@@ -46,15 +81,22 @@ pub(super) fn calls(
 }
 
 /// The name in a call's tag, and what follows the tag.
-fn opening<'t>(text: &'t str, prefix: &str) -> Option<(&'t str, &'t str)> {
-    let inner = text.strip_prefix('<')?.strip_prefix(prefix)?;
+fn opening<'t>(text: &'t str, syntax: &Syntax) -> Option<(&'t str, &'t str)> {
+    let inner = text.strip_prefix(syntax.open)?;
     let named = OPENINGS.iter().find_map(|opening| inner.strip_prefix(opening))?;
-    let (name, rest) = named.split_once('>')?;
-    Some((name.trim(), rest))
+    let (name, rest) = named.split_once(syntax.end)?;
+    let quoted = name.strip_prefix('"').and_then(|name| name.split('"').next());
+    Some((quoted.unwrap_or(name).trim(), rest))
 }
 
-fn one<'t>(name: &str, inner: &'t str, prefix: &str, closed: bool, offer: &Offer) -> (WrittenCall, &'t str) {
-    let ends = [format!("</{prefix}function>"), format!("</{prefix}invoke>")];
+fn one<'t>(
+    name: &str,
+    inner: &'t str,
+    syntax: &Syntax,
+    closed: bool,
+    offer: &Offer,
+) -> (WrittenCall, &'t str) {
+    let ends = CLOSINGS.map(|closing| format!("{}{closing}{}", syntax.close, syntax.end));
     let written = |arguments, cut| WrittenCall::new(name, arguments, cut);
     // Llama's custom form holds JSON.
     if inner.trim_start().starts_with('{') {
@@ -64,22 +106,25 @@ fn one<'t>(name: &str, inner: &'t str, prefix: &str, closed: bool, offer: &Offer
     }
     let mut fields = Fields::default();
     let mut rest = inner.trim_start();
-    // MiniCPM's is shorter.
-    let word = if rest.starts_with("<param ") { "param" } else { "parameter" };
-    let open = format!("<{prefix}{word}");
-    let close = format!("</{prefix}{word}>");
-    while let Some(tag) = rest.strip_prefix(open.as_str()) {
-        let Some((attributes, behind)) = tag.split_once('>') else {
-            return (written(fields.json(), true), "");
-        };
-        let (key, is_text) = key_of(attributes);
-        let Some((value, after)) = value_of(behind, &close, &[&open, ends[0].as_str(), ends[1].as_str()])
-        else {
+    let followers = [syntax.open, ends[0].as_str(), ends[1].as_str(), ends[2].as_str()];
+    while let Some(tag) = rest.strip_prefix(syntax.open).filter(|tag| is_element(tag)) {
+        let element = tag.split_once(syntax.end).and_then(|(tag, behind)| {
+            let word = PARAMETERS.iter().find_map(|word| {
+                let attributes = tag.strip_prefix(word)?;
+                attributes.starts_with(['=', ' ']).then_some((*word, key_of(attributes)))
+            });
+            let (word, (key, is_text)) = word.unwrap_or((tag, (tag, None)));
+            let close = format!("{}{word}{}", syntax.close, syntax.end);
+            let (value, after) = value_of(behind, &close, &followers)?;
+            Some((key, is_text, value, after))
+        });
+        let Some((key, is_text, value, after)) = element else {
             return (written(fields.json(), true), "");
         };
         let json = match is_text {
             Some(true) => serde_json::Value::from(value).to_string(),
             None if let Some(verbatim) = verbatim(value) => offer.typed(name, key, verbatim),
+            None if let Some(nested) = nested(value, syntax, 0) => nested,
             Some(false) | None => offer.typed(name, key, value),
         };
         fields.add(key, &json);
@@ -90,11 +135,65 @@ fn one<'t>(name: &str, inner: &'t str, prefix: &str, closed: bool, offer: &Offer
     (written(fields.json(), end.is_none() && !closed), end.unwrap_or(rest))
 }
 
+/// Whether what follows a tag's beginning is the name of a parameter's tag.
+fn is_element(tag: &str) -> bool {
+    tag.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && !OPENINGS.iter().any(|opening| tag.starts_with(opening))
+}
+
+/// MiniMax M3 writes objects and lists as elements, too: those of a list are all called `item`.
+fn nested(value: &str, syntax: &Syntax, depth: u32) -> Option<String> {
+    if syntax.open != MINIMAX.open || depth > 32 {
+        return None;
+    }
+    let mut rest = value.trim();
+    let (mut fields, mut items) = (Fields::default(), Vec::new());
+    let mut list = true;
+    while !rest.is_empty() {
+        let (key, behind) = rest.strip_prefix(syntax.open)?.split_once(syntax.end)?;
+        let close = format!("{}{key}{}", syntax.close, syntax.end);
+        let (value, after) = element(behind, &format!("{}{key}{}", syntax.open, syntax.end), &close)?;
+        let json = nested(value, syntax, depth + 1).unwrap_or_else(|| leaf(value));
+        fields.add(key, &json);
+        items.push(json);
+        list &= key == "item";
+        rest = after.trim_start();
+    }
+    match (items.is_empty(), list) {
+        (true, _) => None,
+        (_, true) => Some(format!("[{}]", items.join(", "))),
+        (_, false) => Some(fields.json()),
+    }
+}
+
+/// What an element holds, which may hold elements of its own name, and what follows it.
+fn element<'t>(text: &'t str, open: &str, close: &str) -> Option<(&'t str, &'t str)> {
+    let (mut at, mut depth) = (0, 1u32);
+    loop {
+        let rest = text.get(at..)?;
+        let end = rest.find(close)?;
+        match rest.find(open).filter(|start| *start < end) {
+            Some(start) => (depth, at) = (depth + 1, at + start + open.len()),
+            None if depth > 1 => (depth, at) = (depth - 1, at + end + close.len()),
+            None => return Some((text.get(..at + end)?, text.get(at + end + close.len()..)?)),
+        }
+    }
+}
+
+/// A value whose type no schema tells: what it reads as.
+fn leaf(text: &str) -> String {
+    match loose::value(text.trim()) {
+        Ok(value) if value.end == text.trim().len() => value.json,
+        _ => serde_json::Value::from(text).to_string(),
+    }
+}
+
 fn strip_tag(text: &str) -> &str {
     text.split_once('>').map_or("", |(_, rest)| rest)
 }
 
-/// `=a` or ` name="a" string="false"`: the parameter's name, and whether it says that its value is a text.
+/// `=a`, ` name="a" string="false"`, ` key="a" type="string"`: the parameter's name, and whether it says that its value
+/// is a text.
 fn key_of(attributes: &str) -> (&str, Option<bool>) {
     if let Some(key) = attributes.strip_prefix('=') {
         return (key.trim().trim_matches(['"', '\'']), None);
@@ -104,17 +203,17 @@ fn key_of(attributes: &str) -> (&str, Option<bool>) {
         let rest = rest.strip_prefix(['"', '\''])?;
         rest.split(['"', '\'']).next()
     };
-    let is_text = match attribute("string=") {
-        Some("true") => Some(true),
-        Some("false") => Some(false),
+    let is_text = match (attribute("string="), attribute("type=")) {
+        (Some("true"), _) | (_, Some("string")) => Some(true),
+        (Some("false"), _) => Some(false),
         _ => None,
     };
-    (attribute("name=").unwrap_or_default(), is_text)
+    (attribute("name=").or_else(|| attribute("key=")).unwrap_or_default(), is_text)
 }
 
 /// A value up to the closing tag behind which the call goes on or ends: a value may hold such tags itself. The line
 /// ends that the template puts around it are left out.
-fn value_of<'t>(text: &'t str, close: &str, followers: &[&str]) -> Option<(&'t str, &'t str)> {
+pub(super) fn value_of<'t>(text: &'t str, close: &str, followers: &[&str]) -> Option<(&'t str, &'t str)> {
     let mut from = 0;
     let mut last = None;
     while let Some(at) = text.get(from..)?.find(close) {
@@ -137,124 +236,6 @@ fn value_of<'t>(text: &'t str, close: &str, followers: &[&str]) -> Option<(&'t s
 /// What XML's mark for verbatim text holds.
 fn verbatim(value: &str) -> Option<&str> {
     value.trim().strip_prefix("<![CDATA[")?.strip_suffix("]]>")
-}
-
-/// The tags around the names of parameters and their values.
-#[derive(Debug)]
-pub(super) struct Pairs {
-    /// May stand behind the tool's name.
-    separator: &'static str,
-    key: &'static str,
-    /// Between name and value, blanks apart.
-    between: &'static [&'static str],
-    /// Behind the value.
-    end: &'static str,
-    /// Behind all.
-    close: &'static str,
-}
-
-/// `f<arg_key>a</arg_key><arg_value>1</arg_value>`; Hunyuan 3 has a separator behind the name.
-pub(super) const GLM: Pairs = Pairs {
-    separator: "<tool_sep>",
-    key: "<arg_key>",
-    between: &["</arg_key>", "<arg_value>"],
-    end: "</arg_value>",
-    close: "</tool_call>",
-};
-
-/// `f`, then `<|tool_arg:start|>a<|tool_arg:value|>1<|tool_arg:end|>`.
-pub(super) const SOLAR: Pairs = Pairs {
-    separator: "",
-    key: "<|tool_arg:start|>",
-    between: &["<|tool_arg:value|>"],
-    end: "<|tool_arg:end|>",
-    close: "<|tool_call:end|>",
-};
-
-/// Whether a text begins with an offered name and such pairs.
-pub(super) fn pairs_head(text: &str, pairs: &Pairs, offer: &Offer) -> Head {
-    let text = text.trim_start();
-    match offer.head(text, &['\n', '\r', '<', ' ']) {
-        // A name is a word that texts use, too: what follows it must be the form's.
-        Head::Yes => {
-            let rest = text.trim_start_matches(|c: char| !c.is_whitespace() && c != '<').trim_start();
-            let follows = [pairs.separator, pairs.key, pairs.close];
-            let follows = || follows.iter().filter(|tag| !tag.is_empty()).map(|tag| meet(rest, tag));
-            if follows().any(|meet| meet == Meet::Whole) {
-                Head::Yes
-            } else if rest.is_empty() || follows().any(|meet| meet == Meet::Part) {
-                Head::More
-            } else {
-                Head::Not
-            }
-        }
-        other => other,
-    }
-}
-
-/// The call that such pairs are.
-pub(super) fn pairs_calls(
-    text: &str,
-    pairs: &Pairs,
-    closed: bool,
-    offer: &Offer,
-) -> Result<Vec<WrittenCall>, Unread> {
-    let text = text.trim_start();
-    let end = text.find('<').unwrap_or(text.len());
-    let (name, mut rest) = text.split_at(end);
-    let name = offer.name(name).ok_or(Unread::Text)?;
-    let mut fields = Fields::default();
-    let mut cut = !closed;
-    rest = rest.strip_prefix(pairs.separator).unwrap_or(rest);
-    loop {
-        rest = rest.trim_start();
-        let Some(keyed) = rest.strip_prefix(pairs.key) else { break };
-        let (first, more) = pairs.between.split_first().unwrap_or((&"", &[]));
-        let pair = keyed.split_once(first).and_then(|(key, behind)| {
-            let valued = more.iter().try_fold(behind, |rest, tag| rest.trim_start().strip_prefix(tag))?;
-            let (value, after) = value_of(valued, pairs.end, &[pairs.key])?;
-            Some((key.trim(), value, after))
-        });
-        let Some((key, value, after)) = pair else {
-            cut = true;
-            break;
-        };
-        fields.add(key, &offer.typed(name, key, value));
-        rest = after;
-    }
-    Ok(vec![WrittenCall::new(name, fields.json(), cut)])
-}
-
-/// The element of a section.
-const CALL: (&str, &str) = ("<tool_call>", "</tool_call>");
-
-/// Whether a section begins with a call to an offered tool.
-pub(super) fn section_head(text: &str, offer: &Offer) -> Head {
-    let text = text.trim_start();
-    match meet(text, CALL.0) {
-        Meet::Whole => {
-            let inner = text.get(CALL.0.len()..).unwrap_or_default();
-            json::head(inner, true, offer).or(|| pairs_head(inner, &GLM, offer))
-        }
-        Meet::Part => Head::More,
-        Meet::Not => Head::Not,
-    }
-}
-
-/// The calls of a section.
-pub(super) fn section_calls(text: &str, closed: bool, offer: &Offer) -> Result<Vec<WrittenCall>, Unread> {
-    let mut calls = Vec::new();
-    for piece in text.split(CALL.0).skip(1) {
-        let (inner, closed) = match piece.rsplit_once(CALL.1) {
-            Some((inner, _)) => (inner.trim_start(), true),
-            None => (piece.trim_start(), closed),
-        };
-        calls.extend(match inner.starts_with(['{', '[']) {
-            true => json::calls(inner, closed, true, offer)?,
-            false => pairs_calls(inner, &GLM, closed, offer)?,
-        });
-    }
-    if calls.is_empty() { Err(Unread::Text) } else { Ok(calls) }
 }
 
 /// An object under way.

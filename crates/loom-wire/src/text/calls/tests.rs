@@ -120,6 +120,16 @@ fn calls_are_found_in_every_dialect() {
         "<function name=\"f\"><param name=\"a\"><![CDATA[1]]></param></function>",
         "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" string=\"false\">1</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
         "<｜DSML｜ calls>\n<｜DSML｜ invoke name=\"f\">\n<｜DSML｜ parameter name=\"a\" string=\"false\">1</｜DSML｜ parameter>\n</｜DSML｜ invoke>\n</｜DSML｜ calls>",
+        "<｜GCML｜tool_calls>\n<｜GCML｜invoke name=\"f\">\n<｜GCML｜parameter name=\"a\" string=\"false\">1</｜GCML｜parameter>\n</｜GCML｜invoke>\n</｜GCML｜tool_calls><|message_sep|>",
+        "<|message_sep|>\n\nfunction call<|role_sep|>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}<|message_sep|>",
+        "<atem:function_calls>\n<atem:invoke name=\"f\">\n<atem:parameter name=\"a\">1</atem:parameter>\n</atem:invoke>\n</atem:function_calls>",
+        "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"f\">]<]minimax[>[<a>1]<]minimax[>[</a>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+        "<tool_call><invoke name=\"f\"><a>1</a></invoke></tool_call>",
+        "<|open|>tools<|sep|><|open|>call tool=\"f\" index=\"1\"<|sep|><|open|>argument key=\"a\" type=\"number\"<|sep|>1<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>",
+        "<ifm|tool_calls>\n<ifm|tool_call>f\n<ifm|arg_key>a</ifm|arg_key>\n<ifm|arg_value>1</ifm|arg_value>\n</ifm|tool_call>\n</ifm|tool_calls>",
+        "<ifm|tool_call>f<ifm|arg_key>a</ifm|arg_key><ifm|arg_type>int</ifm|arg_type><ifm|arg_value>1</ifm|arg_value></ifm|tool_call>",
+        "<ifm|tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</ifm|tool_call>",
+        "<|message_model|>f<|content_invoke_tool_json|>{\"name\": \"f\", \"args\": {\"a\": 1}}<|end_message|>",
         "<dots_function_call>\n<invoke name=\"f\">\n<parameter name=\"a\">1</parameter>\n</invoke>\n</dots_function_call>",
     ] {
         let (said, calls) = read(text);
@@ -190,6 +200,10 @@ fn what_merely_looks_like_a_call_stays_text() {
         "<|tools_prefix|>[{\"other\": {}}]<|tools_suffix|>",
         "<|tool_call>call:other{}<tool_call|>",
         "<function name=\"other\"><param name=\"a\">1</param></function>",
+        "]<]minimax[>[ is a token",
+        "a list]",
+        "<|message_model|>f is a tool",
+        "<|open|>tools<|sep|><|open|>call tool=\"other\" index=\"1\"<|sep|><|close|>call<|sep|><|close|>tools<|sep|>",
         "<tool_calls>\n<tool_call>f is a tool</tool_call></tool_calls>",
     ] {
         assert_eq!(read(text), (text.to_owned(), Vec::new()), "{text}");
@@ -217,6 +231,18 @@ fn values_keep_their_bytes() {
     assert_eq!(read(text), (String::new(), vec![("f".into(), arguments.into(), false)]));
     let text = "<tool_call>get_weather</tool_call>";
     assert_eq!(read(text), (String::new(), vec![("get_weather".into(), "{}".into(), false)]));
+}
+
+#[test]
+fn elements_hold_objects_and_lists() {
+    let tag = |name: &str, inner: &str| format!("]<]minimax[>[<{name}>{inner}]<]minimax[>[</{name}>");
+    let list = tag("item", "1") + &tag("item", &(tag("b", "x") + &tag("c", &tag("item", "2"))));
+    let text = tag(
+        "tool_call",
+        &format!("]<]minimax[>[<invoke name=\"f\">{}]<]minimax[>[</invoke>", tag("list", &list)),
+    );
+    let arguments = "{\"list\": [1, {\"b\": \"x\", \"c\": [2]}]}";
+    assert_eq!(read(&text), (String::new(), vec![("f".into(), arguments.into(), false)]));
 }
 
 #[test]

@@ -42,9 +42,6 @@ pub(super) const DEEPSEEK_ASCII: Form = Form {
     end: "<｜tool_call_end｜>",
 };
 
-/// Step 3 writes elements with this prefix behind the separator.
-const STEP: &str = "steptml:";
-
 /// Whether the first call is one to an offered tool.
 pub(super) fn head(text: &str, form: &Form, offer: &Offer) -> Head {
     let text = text.strip_prefix(form.section).unwrap_or(text).trim_start();
@@ -58,7 +55,7 @@ pub(super) fn head(text: &str, form: &Form, offer: &Offer) -> Head {
         Meet::Whole => {
             let named = inner.get(kind.len()..).unwrap_or_default();
             let name = named.trim_start();
-            offer.head(name, &['\n', '\r', '`', '{', ' ']).or(|| tagged::head(name, STEP, offer))
+            offer.head(name, &['\n', '\r', '`', '{', ' ']).or(|| tagged::head(name, &tagged::STEP, offer))
         }
         Meet::Part => Head::More,
         Meet::Not => offer.head(inner, &[':', '<', '\n', ' ']),
@@ -78,7 +75,7 @@ pub(super) fn calls(text: &str, form: &Form, offer: &Offer) -> Result<Vec<Writte
         };
         let (header, arguments) = piece.split_once(form.separator).unwrap_or((piece, ""));
         if arguments.trim_start().starts_with('<') {
-            calls.extend(tagged::calls(arguments, STEP, ended, offer)?);
+            calls.extend(tagged::calls(arguments, &tagged::STEP, ended, offer)?);
             continue;
         }
         let (name, arguments) = if header.trim() == "function" {
