@@ -167,8 +167,8 @@ macro_rules! families {
 families! {
     sse_framing: "4.1-framing.json",
     chunk_shape: "4.2-chunks.json",
-    tool_calls: "4.3-tool-calls.json",
     dialects: "4.3-dialects.json",
+    tool_calls: "4.3-tool-calls.json",
     errors_in_streams: "4.4-stream-errors.json",
     whole_answers: "4.5-whole.json",
     models: "4.6-models.json",
