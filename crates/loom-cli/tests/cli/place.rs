@@ -1,7 +1,7 @@
 //! Which endpoint is asked: flags, variables, `loom.toml`.
 
 use crate::sandbox::{Sandbox, emulator, last_key, serve};
-use loom_testkit::{Emulator, Server};
+use loom_testkit::{Emulator, Piece, RecordedRequest, Reply, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_of_loom_toml_brings_its_key_and_its_settings() {
@@ -80,4 +80,30 @@ async fn the_providers_own_variables_come_last() {
     let env = [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "sk-openai"), ("LOOM_MODEL", "m")];
     Sandbox::new().loom_with(&["run", "hi"], &env, "").quiet();
     assert_eq!(last_key(&server).as_deref(), Some("Bearer sk-openai"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_of_loom_toml_fails_over_and_ends_within_the_timeout() {
+    let good = serve(Emulator::new().model("m")).await;
+    let silent = Server::start(|_: &RecordedRequest| Reply::raw("").then(Piece::Hang)).await.unwrap();
+    let sandbox = Sandbox::new();
+    let file = format!(
+        "[endpoints.dead]\nbase_url = 'http://127.0.0.1:1/v1'\nmodel = 'm'\n\
+         [endpoints.good]\nbase_url = '{}'\n[endpoints.silent]\nbase_url = '{}'\nmodel = 'm'\n\
+         [pools.both]\nmembers = ['dead']\nfallbacks = ['good']\n\
+         [pools.stuck]\nmembers = ['dead']\nfallbacks = ['silent']\ntimeout = 60\n",
+        good.base_url(),
+        silent.base_url()
+    );
+    let path = sandbox.file("pools.toml", &file);
+    let answered =
+        sandbox.loom(&["run", "hi", "-e", "both", "--config", &path, "--header", "X-Team: search"]);
+    assert!(answered.code == Some(0) && answered.out.contains("hi"), "{answered:?}");
+    assert_eq!(good.requests().pop().unwrap().header("x-team"), Some("search"));
+    let late = sandbox.loom(&["run", "hi", "-e", "stuck", "--config", &path, "--timeout", "0.5"]);
+    assert_eq!(late.code, Some(1));
+    assert!(
+        late.err.contains("0.5 s (total): dead: connection") && late.err.contains("silent had not"),
+        "{late:?}"
+    );
 }
