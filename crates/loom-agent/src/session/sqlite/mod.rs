@@ -50,7 +50,7 @@ impl SqliteStore {
 
     pub(super) fn list(&self) -> Result<Vec<SessionInfo>, SessionError> {
         let list = self.read(|connection| {
-            let mut rows = connection.prepare(&format!("{INFO} ORDER BY updated_at DESC, id"))?;
+            let mut rows = connection.prepare(&format!("{INFO} ORDER BY updated_at DESC, rowid DESC"))?;
             let list = rows.query_map([], row)?.collect::<Result<Vec<_>, _>>()?;
             Ok(list.into_iter().map(|(info, _)| info).collect())
         })?;
