@@ -47,6 +47,8 @@ pub struct AnswerDecoder {
     done: bool,
     /// How many payloads were seen: what is not a mere sign of life.
     payloads: u64,
+    /// No line end has come yet in what looks like a whole answer.
+    in_first_line: bool,
     /// A chunk that ends within a character: it waits for the next one.
     cut: Option<String>,
 }
@@ -74,6 +76,7 @@ impl AnswerDecoder {
             request_id,
             done: false,
             payloads: 0,
+            in_first_line: true,
             cut: None,
         }
     }
@@ -233,10 +236,13 @@ impl AnswerDecoder {
     /// More of a whole answer; or what looks like one and is a stream of JSON lines.
     fn read_body(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), LlmError> {
         let Form::Whole(body) = &mut self.form else { return Ok(()) };
-        let is_first_line = self.stream_wanted && memchr::memchr(b'\n', body).is_none();
+        let before = body.len();
         body.extend_from_slice(bytes);
-        let line = memchr::memchr(b'\n', body).filter(|_| is_first_line);
-        if line.and_then(|end| body.get(..end)).is_some_and(mend::is_chunk) {
+        // Each byte is looked at once, however small the pieces are.
+        let found = memchr::memchr(b'\n', bytes).filter(|_| self.in_first_line);
+        self.in_first_line &= found.is_none();
+        let line = found.and_then(|at| body.get(..before + at));
+        if self.stream_wanted && line.is_some_and(mend::is_chunk) {
             let mut decoder = SseDecoder::new(self.limits.event_bytes);
             decoder.push(body);
             self.form = Form::Stream(Box::new(decoder));
