@@ -55,8 +55,8 @@ pub mod servers;
 mod tls;
 
 pub use emulator::{
-    Calls, Emulator, Keys, LastText, Models, Page, Part, Refusal, ServerSpec, Stream, Turn, UsageChunk, When,
-    Whole, refuse,
+    Calls, Emulator, FormatOver, Keys, LastText, Models, Page, Part, Refusal, ServerSpec, Stream, Turn,
+    UsageChunk, When, Whole, refuse,
 };
 pub use handler::Handler;
 pub use proxy::{Proxy, ProxyRules};

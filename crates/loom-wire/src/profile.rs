@@ -47,6 +47,10 @@ pub struct Profile {
     /// Default no; OpenAI holds answers to a schema for certain only so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict_schema: Option<bool>,
+    /// Whether tools are sent `strict` where the caller has not said. Default no; vLLM holds the arguments of a call to their
+    /// schema only so, even of a call that must be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_tools: Option<bool>,
     /// Whether schemas are sent without `$ref` and `$defs`; what refers to itself keeps them. Default no; some versions of
     /// Gemini refuse them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +146,8 @@ words! {
     ToolChoiceSupport {
         /// One tool by its name.
         Named,
+        /// One tool by its name, but not `required` (llama-cpp-python).
+        OnlyNamed,
         /// `required`, `auto` and `none`.
         Required,
         /// Nothing: `tool_choice` is left out, and a wish is told to the model.
@@ -236,7 +242,7 @@ impl Profile {
             max_tokens_field stream_usage streaming tools tool_choice parallel_tool_calls response_format json_word system
             developer alternate_roles assistant_after_tool call_content tool_call_ids reasoning_echo thought_signatures
             prefill_field tools_without_reasoning tool_media tool_prompt grammar format_with_tools format_in_prompt
-            strict_schema inline_refs
+            strict_schema strict_tools inline_refs
         }
     }
 
@@ -255,7 +261,7 @@ impl Profile {
             max_tokens_field stream_usage streaming tools tool_choice parallel_tool_calls response_format json_word system
             developer alternate_roles assistant_after_tool call_content tool_call_ids reasoning_echo thought_signatures
             prefill_field tools_without_reasoning tool_media tool_prompt grammar format_with_tools format_in_prompt
-            strict_schema inline_refs
+            strict_schema strict_tools inline_refs
         }
     }
 

@@ -80,17 +80,24 @@ impl Drop for Ended {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_name_is_looked_up_once_for_all_and_anew_later() {
-        let lookups: Vec<Lookup> = (0..100).map(|_| lookup("localhost")).collect();
-        assert!(lookups.iter().all(|lookup| lookup.ptr_eq(&lookups[0])));
-        assert!(is_looking_up("localhost") && !is_looking_up("other"));
-        for lookup in &lookups {
-            let addresses = lookup.clone().await.unwrap();
-            assert!(addresses.iter().all(|address| address.ip().is_loopback()) && !addresses.is_empty());
-        }
-        assert!(!is_looking_up("localhost"));
-        assert!(!lookup("localhost").ptr_eq(&lookups[0]));
+    #[test]
+    fn a_name_is_looked_up_once_for_all_and_anew_later() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.max_blocking_threads(1).build().unwrap().block_on(async {
+            // The one thread for lookups is busy, so that none ends too soon.
+            let (free, busy) = std::sync::mpsc::channel::<()>();
+            tokio::task::spawn_blocking(move || busy.recv());
+            let lookups: Vec<Lookup> = (0..100).map(|_| lookup("localhost")).collect();
+            assert!(lookups.iter().all(|lookup| lookup.ptr_eq(&lookups[0])));
+            assert!(is_looking_up("localhost") && !is_looking_up("other"));
+            free.send(()).unwrap();
+            for lookup in &lookups {
+                let addresses = lookup.clone().await.unwrap();
+                assert!(addresses.iter().all(|address| address.ip().is_loopback()) && !addresses.is_empty());
+            }
+            assert!(!is_looking_up("localhost"));
+            assert!(!lookup("localhost").ptr_eq(&lookups[0]));
+        });
     }
 
     #[tokio::test]

@@ -17,11 +17,13 @@ enum Mark {
     Header(&'static str, &'static str),
     /// A field of the JSON, by its name and the beginning of its value (a text with its quotation mark).
     Field(&'static str, &'static str),
+    /// The `id` of an answer: so many letters and digits behind this beginning.
+    Id(&'static str, usize),
     /// These bytes.
     Text(&'static str),
 }
 
-use Mark::{Field, Header, Text};
+use Mark::{Field, Header, Id, Text};
 
 /// Name → marks. The names are those of providers where there is one. Sources: each server's code, or answers recorded from
 /// it (section 0.1 of the wire notes).
@@ -54,7 +56,8 @@ const SERVERS: &[(&str, &[Mark])] = &[
     ("ollama", &[Field("system_fingerprint", "\"fp_ollama\""), Field("owned_by", "\"library\"")]),
     ("lmdeploy", &[Field("owned_by", "\"lmdeploy\"")]),
     ("xinference", &[Field("owned_by", "\"xinference\"")]),
-    ("fastchat", &[Field("owned_by", "\"fastchat\"")]),
+    // shortuuid's ids; OpenAI's and all others known are shorter or longer.
+    ("fastchat", &[Field("owned_by", "\"fastchat\""), Id("chatcmpl-", 22)]),
     ("lmstudio", &[Text("Unexpected endpoint or method. (")]),
     ("tgi", &[Header("x-compute-type", ""), Text("-native\"")]),
     ("sglang", &[Field("owned_by", "\"sglang\""), Field("matched_stop", "")]),
@@ -67,7 +70,7 @@ const SERVERS: &[(&str, &[Mark])] = &[
         ],
     ),
     ("textgen", &[Field("owned_by", "\"user\"")]),
-    ("llama-cpp-python", &[Field("owned_by", "\"me\"")]),
+    ("llama-cpp-python", &[Field("owned_by", "\"me\""), Field("id", "\"call__0_")]),
 ];
 
 /// As much of a body's beginning is looked at, in bytes.
@@ -134,6 +137,7 @@ fn recognise(headers: &HeaderMap, body: &[u8]) -> Option<usize> {
             })
         }
         Field(name, value) => has_field(body, name.as_bytes(), value.as_bytes()),
+        Id(start, length) => has_id(body, start, *length),
         Text(text) => find(body, text.as_bytes()).is_some(),
     };
     SERVERS.iter().position(|(_, marks)| marks.iter().any(shows))
@@ -157,6 +161,18 @@ fn has_field(body: &[u8], name: &[u8], value: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Whether the first `id` in it begins so and goes on with so many letters and digits.
+fn has_id(body: &[u8], start: &str, length: usize) -> bool {
+    let Some(at) = find(body, b"\"id\"") else { return false };
+    let value = body.get(at + 4..).unwrap_or_default().trim_ascii_start();
+    let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+    let Some(id) = value.strip_prefix(b"\"").and_then(|value| value.strip_prefix(start.as_bytes())) else {
+        return false;
+    };
+    id.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count() == length
+        && id.get(length) == Some(&b'"')
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
@@ -191,6 +207,9 @@ mod tests {
             Some("new-api")
         );
         assert_eq!(name(None, ": OPENROUTER PROCESSING\n\n"), Some("openrouter"));
+        assert_eq!(name(None, r#"{"id":"chatcmpl-vWUrJtoXPjfDTQQ8CcHWaa","object":"x"}"#), Some("fastchat"));
+        assert_eq!(name(None, r#"data: {"id": "chatcmpl-vWUrJtoXPjfDTQQ8CcHWaa", "model"#), Some("fastchat"));
+        assert_eq!(name(None, r#"{"id":"chatcmpl-vWUrJtoXPjfDTQQ8CcHWaab","object":"x"}"#), None);
         assert_eq!(name(Some(("server", "uvicorn")), r#"{"id":"x"}"#), None);
     }
 

@@ -267,6 +267,15 @@ impl Call {
                 tracing::info!(target: "loom", "sending a corrected request");
                 continue;
             }
+            if stream && is_empty_stream(&error) && !llm.strict && llm.adapter.is_none() {
+                // An error may hide behind it, which a whole answer shows (llama-cpp-python).
+                Arc::make_mut(&mut self.request).stream = false;
+                changes.way.push(LedgerEntry::new(
+                    Rule::RequestAdapted,
+                    "asked for as a whole: the stream was empty",
+                ));
+                continue;
+            }
             if let Some(other) = self.llm.endpoint.alternative().filter(|_| is_wrong_path(&error)) {
                 changes.path(&base, &other);
                 base = Arc::new(other);
@@ -368,6 +377,11 @@ impl Call {
         }
         Ok(reading)
     }
+}
+
+/// Success and not one event, in a stream that ended in good order.
+fn is_empty_stream(error: &LlmError) -> bool {
+    error.kind == ErrorKind::BadResponse && error.retryable && error.partial.is_none()
 }
 
 fn is_delta(event: &Event) -> bool {

@@ -26,7 +26,8 @@ use std::time::Duration;
 
 pub use rules::When;
 pub use spec::{
-    Calls, Keys, LastText, Models, Page, Part, Refusal, ServerSpec, Stream, UsageChunk, Whole, refuse,
+    Calls, FormatOver, Keys, LastText, Models, Page, Part, Refusal, ServerSpec, Stream, UsageChunk, Whole,
+    refuse,
 };
 pub use turn::Turn;
 

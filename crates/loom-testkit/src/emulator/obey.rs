@@ -25,6 +25,17 @@ pub(super) fn tools(request: &ChatRequest) -> Vec<Tool> {
         .collect()
 }
 
+/// The tool that must be called by the words of the prompt: a quoted name behind "must call the tool", or with "must call …
+/// tool" any.
+pub(super) fn must_call<'a>(request: &ChatRequest, tools: &'a [Tool]) -> Option<&'a Tool> {
+    let prompts = request.messages.iter().map(text).collect::<Vec<_>>();
+    let told = prompts.iter().filter_map(|prompt| prompt.split_once("must call ")).map(|(_, told)| told);
+    let mut told =
+        told.filter(|told| told.split(['.', '\n']).next().is_some_and(|told| told.contains("tool")));
+    let named = |told: &str| tools.iter().find(|tool| told.contains(&format!("{:?}", tool.name)));
+    told.next_back().and_then(|told| named(told).or(tools.first()))
+}
+
 /// Calls as the prompt wants them written.
 pub(super) fn calls<'a>(calls: impl Iterator<Item = (&'a str, Value)>) -> String {
     let written = calls.map(|(name, arguments)| {

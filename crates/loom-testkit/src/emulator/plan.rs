@@ -6,7 +6,7 @@ use super::history::{is_from, text};
 use super::invent;
 use super::obey;
 use super::request::{ChatRequest, Format, Tool, ToolChoice};
-use super::spec::ServerSpec;
+use super::spec::{FormatOver, ServerSpec};
 use super::template::{self, Values};
 use super::turn::Said;
 
@@ -62,8 +62,18 @@ impl Answer {
             self.reasoning = words(&format!("The user says \"{user}\". I answer."));
         }
         let must_call = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
-        let no_room = spec.format_over_tools && !must_call && !matches!(request.format, Format::Text);
+        let no_room = match spec.format_over {
+            FormatOver::Nothing => false,
+            FormatOver::FreeCalls => !must_call,
+            FormatOver::AllCalls => true,
+        } && !matches!(request.format, Format::Text);
         let called = if no_room { Vec::new() } else { called_tools(request, user) };
+        if spec.calls_in_text && !called.is_empty() {
+            let calls =
+                called.iter().map(|tool| (tool.name.as_str(), invent::object(&tool.parameters, user)));
+            self.content = words(&obey::calls(calls));
+            return;
+        }
         if !called.is_empty() {
             let named = matches!(request.tool_choice, ToolChoice::Named(_));
             self.finish_reason = if named { "tool_calls_named" } else { "tool_calls" };
@@ -153,10 +163,10 @@ pub(super) fn prompt_tokens(messages: &[Value]) -> usize {
 }
 
 /// The tools to call now. Only what the user says leads to a call: the result of one leads to words, lest the
-/// agent at the other end go on for ever.
+/// agent at the other end go on for ever. Where only one call may be made at a time, the next follows the result of the last.
 fn called_tools<'a>(request: &'a ChatRequest, user: &str) -> Vec<&'a Tool> {
     if !request.messages.last().is_some_and(|message| is_from(message, "user")) {
-        return Vec::new();
+        return if request.parallel_tool_calls { Vec::new() } else { next_tool(request, user) };
     }
     let tools = request.tools.iter();
     let mut called: Vec<&Tool> = match &request.tool_choice {
@@ -166,12 +176,32 @@ fn called_tools<'a>(request: &'a ChatRequest, user: &str) -> Vec<&'a Tool> {
             let meant = request.tools.iter().find(|tool| is_mentioned(&tool.name, user));
             meant.into_iter().chain(tools).take(1).collect()
         }
-        ToolChoice::Auto => tools.filter(|tool| is_mentioned(&tool.name, user)).collect(),
+        ToolChoice::Auto => {
+            let told = obey::must_call(request, &request.tools);
+            let mut called: Vec<&Tool> = tools.filter(|tool| is_mentioned(&tool.name, user)).collect();
+            if called.is_empty() {
+                called.extend(told);
+            }
+            called
+        }
     };
     if !request.parallel_tool_calls {
         called.truncate(1);
     }
     called
+}
+
+/// The first tool that the user has mentioned and that was not called since. Without a choice: a required one was made.
+fn next_tool<'a>(request: &'a ChatRequest, user: &str) -> Vec<&'a Tool> {
+    if !matches!(request.tool_choice, ToolChoice::Auto) {
+        return Vec::new();
+    }
+    let since = request.messages.iter().rev().take_while(|message| !is_from(message, "user"));
+    let calls = since.filter_map(|message| message.get("tool_calls").and_then(Value::as_array)).flatten();
+    let called: Vec<&str> =
+        calls.filter_map(|call| call.pointer("/function/name").and_then(Value::as_str)).collect();
+    let open = |tool: &&Tool| is_mentioned(&tool.name, user) && !called.contains(&tool.name.as_str());
+    request.tools.iter().filter(open).take(1).collect()
 }
 
 /// The calls of tools that the prompt describes, as text.
@@ -181,7 +211,10 @@ fn prompted_calls(request: &ChatRequest, user: &str) -> Option<String> {
         return None;
     }
     let tools = obey::tools(request);
-    let called: Vec<&Tool> = tools.iter().filter(|tool| is_mentioned(&tool.name, user)).collect();
+    let mut called: Vec<&Tool> = tools.iter().filter(|tool| is_mentioned(&tool.name, user)).collect();
+    if called.is_empty() {
+        called.extend(obey::must_call(request, &tools));
+    }
     let calls = called.iter().map(|tool| (tool.name.as_str(), invent::object(&tool.parameters, user)));
     (!called.is_empty()).then(|| obey::calls(calls))
 }

@@ -69,8 +69,10 @@ pub struct ServerSpec {
     pub truncates: bool,
     /// Where the body may hold a schema for the answer, beside `response_format`: JSON pointers.
     pub grammars: &'static [&'static str],
-    /// A format is a grammar for the whole answer: with one, no tool is called unless it must be.
-    pub format_over_tools: bool,
+    /// Which calls a format leaves no room for.
+    pub format_over: FormatOver,
+    /// Calls stay in the text, as the model wrote them in Hermes' form.
+    pub calls_in_text: bool,
     /// Whether several tools may be called at once unless the request says so.
     pub parallel_calls: bool,
     /// The finish reasons that are not OpenAI's: `("tool_calls", "stop")`. Ours are `stop`, `stop_sequence`, `length`,
@@ -238,6 +240,17 @@ pub struct Stream {
     pub done: &'static str,
     /// Several choices come one after the other.
     pub one_by_one: bool,
+}
+
+/// Where a format is a grammar for the whole answer, it leaves no room for calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatOver {
+    /// Both go together.
+    Nothing,
+    /// No tool is called unless it must be.
+    FreeCalls,
+    /// No tool is called, whatever `tool_choice` says.
+    AllCalls,
 }
 
 /// How calls are cut up in a stream.

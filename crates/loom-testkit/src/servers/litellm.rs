@@ -1,7 +1,9 @@
 //! The proxy of LiteLLM, without a database, before llama-server: whose errors it wraps.
 
 use super::compatible::COMPATIBLE;
-use crate::emulator::{Calls, Keys, Models, Refusal, ServerSpec, Stream, UsageChunk, When, Whole, refuse};
+use crate::emulator::{
+    Calls, FormatOver, Keys, Models, Refusal, ServerSpec, Stream, UsageChunk, When, Whole, refuse,
+};
 
 const fn bad(message: &'static str) -> Refusal {
     refuse(400, message).kind("invalid_request_error")
@@ -100,7 +102,7 @@ pub const LITELLM: ServerSpec = ServerSpec {
         ),
     ],
     ignores: &["tool_choice={}"],
-    parallel_calls: false,
+    format_over: FormatOver::AllCalls,
     id: "chatcmpl-{alnum32}",
     call_id: "{alnum32}",
     whole: Whole {

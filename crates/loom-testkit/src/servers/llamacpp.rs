@@ -2,7 +2,7 @@
 
 use super::OPENAI;
 use crate::emulator::{
-    Calls, Keys, Models, Page, Refusal, ServerSpec, Stream, UsageChunk, When, Whole, refuse,
+    Calls, FormatOver, Keys, Models, Page, Refusal, ServerSpec, Stream, UsageChunk, When, Whole, refuse,
 };
 
 const fn bad(message: &'static str) -> Refusal {
@@ -124,9 +124,9 @@ pub const LLAMACPP: ServerSpec = ServerSpec {
         ),
     ],
     grammars: &["/json_schema"],
-    // A named choice is silently taken as "auto".
+    // A named choice is silently taken as "auto"; with a format no tool is called, not even by "required".
     ignores: &["tool_choice={}"],
-    parallel_calls: false,
+    format_over: FormatOver::AllCalls,
     id: "chatcmpl-{alnum32}",
     call_id: "{alnum32}",
     whole: Whole {

@@ -1,7 +1,9 @@
 //! Ollama: no keys, much ignored, long prompts cut without a word.
 
 use super::compatible::{BROKEN_ARGUMENTS, COMPATIBLE, bad, usage};
-use crate::emulator::{Calls, Keys, Models, Page, ServerSpec, Stream, UsageChunk, When, Whole, refuse};
+use crate::emulator::{
+    Calls, FormatOver, Keys, Models, Page, ServerSpec, Stream, UsageChunk, When, Whole, refuse,
+};
 
 /// Ollama, by its layer for OpenAI's format.
 pub const OLLAMA: ServerSpec = ServerSpec {
@@ -25,7 +27,7 @@ pub const OLLAMA: ServerSpec = ServerSpec {
     },
     not_found: refuse(404, "").body("404 page not found"),
     wrong_method: Some(refuse(405, "").body("405 method not allowed")),
-    format_over_tools: true,
+    format_over: FormatOver::FreeCalls,
     rules: &[
         (When::BadJson, bad("unexpected EOF")),
         (

@@ -1,6 +1,6 @@
 //! OpenAI's own API: the reference, from which the other servers are made, and the strictest about requests.
 
-use crate::emulator::{Calls, Keys, Models, ServerSpec, Stream, UsageChunk, When, Whole, refuse};
+use crate::emulator::{Calls, FormatOver, Keys, Models, ServerSpec, Stream, UsageChunk, When, Whole, refuse};
 
 /// OpenAI's chat completions.
 pub const OPENAI: ServerSpec = ServerSpec {
@@ -63,7 +63,8 @@ pub const OPENAI: ServerSpec = ServerSpec {
     ignores: &[],
     truncates: false,
     grammars: &[],
-    format_over_tools: false,
+    format_over: FormatOver::Nothing,
+    calls_in_text: false,
     parallel_calls: true,
     finish: &[],
     id: "chatcmpl-{n}",

@@ -2,7 +2,7 @@
 
 use super::compatible::COMPATIBLE;
 use crate::emulator::{
-    Calls, Keys, Models, Page, Refusal, ServerSpec, Stream, UsageChunk, When, Whole, refuse,
+    Calls, FormatOver, Keys, Models, Page, Refusal, ServerSpec, Stream, UsageChunk, When, Whole, refuse,
 };
 
 const fn bad(message: &'static str) -> Refusal {
@@ -51,7 +51,7 @@ pub const SGLANG: ServerSpec = ServerSpec {
     error: r#"{"object":"error","message":$message,"type":$type,"param":$param,"code":$status}"#,
     not_found: refuse(404, "").body(r#"{"detail":"Not Found"}"#),
     wrong_method: Some(refuse(405, "").body(r#"{"detail":"Method Not Allowed"}"#)),
-    format_over_tools: true,
+    format_over: FormatOver::FreeCalls,
     rules: &[
         (
             When::BadJson,

@@ -1,4 +1,4 @@
-//! `transformers serve`: no keys, no list of models, tools and JSON mode ignored, unknown parameters refused, no `[DONE]`.
+//! `transformers serve`: no keys, no list of models, tool choice and JSON mode ignored, unknown parameters refused, no `[DONE]`.
 
 use super::compatible::COMPATIBLE;
 use crate::emulator::{Keys, Models, Refusal, ServerSpec, Stream, UsageChunk, When, Whole, refuse};
@@ -81,7 +81,9 @@ pub const TRANSFORMERS: ServerSpec = ServerSpec {
         (When::Below("/max_tokens", 1.0), CRASH),
         (When::Below("/temperature", 0.0), CRASH),
     ],
-    ignores: &["tools", "tool_choice", "parallel_tool_calls", "response_format", "n"],
+    // The model's template shows the tools; calls are parsed only of models that come with a template of answers.
+    calls_in_text: true,
+    ignores: &["tool_choice", "parallel_tool_calls", "response_format", "n"],
     id: "{uuid}",
     whole: Whole {
         body: concat!(

@@ -2,7 +2,8 @@
 
 use super::OPENAI;
 use crate::emulator::{
-    Calls, Keys, LastText, Models, Page, Refusal, ServerSpec, Stream, UsageChunk, When, Whole, refuse,
+    Calls, FormatOver, Keys, LastText, Models, Page, Refusal, ServerSpec, Stream, UsageChunk, When, Whole,
+    refuse,
 };
 
 const fn bad(message: &'static str) -> Refusal {
@@ -154,7 +155,7 @@ pub const VLLM: ServerSpec = ServerSpec {
     strict: false,
     rules: rules!(),
     grammars: &["/structured_outputs/json"],
-    format_over_tools: true,
+    format_over: FormatOver::FreeCalls,
     finish: &[("tool_calls_named", "stop")],
     id: "chatcmpl-{hex16}",
     call_id: "chatcmpl-tool-{hex16}",

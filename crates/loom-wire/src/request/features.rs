@@ -65,7 +65,12 @@ impl<'a> Features<'a> {
         };
         let fits = match &request.tool_choice {
             None => true,
-            Some(ToolChoice::Named(_)) => takes == ToolChoiceSupport::Named,
+            Some(ToolChoice::Named(_)) => {
+                matches!(takes, ToolChoiceSupport::Named | ToolChoiceSupport::OnlyNamed)
+            }
+            Some(ToolChoice::Required) => {
+                matches!(takes, ToolChoiceSupport::Named | ToolChoiceSupport::Required)
+            }
             Some(_) => takes != ToolChoiceSupport::Auto,
         };
         if !fits {
@@ -83,6 +88,11 @@ impl<'a> Features<'a> {
 
     /// The tools' schemas in the form that the endpoint takes.
     fn fit_schemas(&mut self, profile: &Profile, notes: &mut Notes) {
+        if profile.strict_tools == Some(true) && self.tools.iter().any(|tool| tool.strict.is_none()) {
+            for tool in self.tools.to_mut() {
+                tool.strict.get_or_insert(true);
+            }
+        }
         if profile.inline_refs == Some(true) && !self.tools.is_empty() {
             for tool in self.tools.to_mut() {
                 if let Cow::Owned(fitted) = schema::fitted(&tool.parameters, profile, notes) {
@@ -106,7 +116,12 @@ impl<'a> Features<'a> {
                     self.tools = Cow::Borrowed(&[]);
                 }
             }
-            ToolChoice::Required => self.instructions.push(prompt::ANY_TOOL.to_owned()),
+            ToolChoice::Required => match request.tools.as_slice() {
+                [only] if takes == ToolChoiceSupport::OnlyNamed => {
+                    sent = Some(Cow::Owned(ToolChoice::Named(only.name.clone())));
+                }
+                _ => self.instructions.push(prompt::ANY_TOOL.to_owned()),
+            },
             ToolChoice::Named(name) => {
                 let only: Vec<ToolSpec> =
                     request.tools.iter().filter(|tool| tool.name == *name).cloned().collect();
@@ -122,7 +137,7 @@ impl<'a> Features<'a> {
         }
         let now = sent
             .as_ref()
-            .map_or("left out".to_owned(), |sent| format!("sent as {} with that tool alone", sent.shown()));
+            .map_or("left out".to_owned(), |sent| format!("sent as {} with one tool", sent.shown()));
         notes.adapted(format!("tool_choice {} {now}", choice.shown()));
         self.choice = sent;
     }

@@ -153,6 +153,20 @@ fn thinking_goes_back_where_it_is_wanted() {
 }
 
 #[test]
+fn tools_are_sent_strict_where_arguments_are_held_to_their_schema_only_so() {
+    let mut request = with_tools();
+    let strict = Profile { strict_tools: Some(true), ..Profile::default() };
+    let (body, notes) = sent(&request, &strict);
+    assert!(body["tools"][0]["function"]["strict"] == true && notes.is_empty(), "{body}");
+    request.tools[0].strict = Some(false);
+    assert_eq!(
+        sent(&request, &strict).0["tools"][0]["function"]["strict"],
+        false,
+        "the caller's word counts"
+    );
+}
+
+#[test]
 fn tool_choice_goes_down_its_ladder() {
     let mut request = with_tools();
     request.tool_choice = Some(ToolChoice::Named("f".to_owned()));
@@ -165,6 +179,16 @@ fn tool_choice_goes_down_its_ladder() {
             && body["messages"][0]["content"].as_str().unwrap().contains("\"f\"")
     );
     assert_eq!(notes.len(), 1);
+
+    // llama-cpp-python: a name is taken, `required` is not.
+    let (body, notes) = sent(&request, &at(ToolChoiceSupport::OnlyNamed));
+    assert_eq!((&body["tool_choice"]["function"]["name"], notes.len()), (&json!("f"), 0));
+    request.tool_choice = Some(ToolChoice::Required);
+    let (body, _) = sent(&request, &at(ToolChoiceSupport::OnlyNamed));
+    assert!(body.get("tool_choice").is_none() && body["messages"][0]["role"] == "system", "{body}");
+    request.tools.truncate(1);
+    let (body, _) = sent(&request, &at(ToolChoiceSupport::OnlyNamed));
+    assert_eq!(body["tool_choice"]["function"]["name"], "f");
 
     request.tool_choice = Some(ToolChoice::None);
     assert!(sent(&request, &at(ToolChoiceSupport::Auto)).0.get("tools").is_none());

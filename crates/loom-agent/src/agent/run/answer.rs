@@ -96,7 +96,7 @@ impl Run {
     }
 
     /// The tool choice that this turn has not kept to.
-    fn unheeded_choice(&self, offer: &Offer) -> Option<ToolChoice> {
+    pub(super) fn unheeded_choice(&self, offer: &Offer) -> Option<ToolChoice> {
         let is_open = self.used.tool_calls == 0 && !self.answering && !offer.specs().is_empty();
         self.options
             .tool_choice

@@ -331,16 +331,27 @@ impl Run {
     fn request(&mut self, offer: &Offer) -> Step {
         self.used.turns += 1;
         let output = self.options.output.as_ref();
-        let tools = if self.answering { Vec::new() } else { offer.specs().to_vec() };
-        let tool_choice = self.options.tool_choice.clone().filter(|choice| {
+        let mut tools = if self.answering { Vec::new() } else { offer.specs().to_vec() };
+        let mut tool_choice = self.options.tool_choice.clone().filter(|choice| {
             // Once a tool has been called, the model may answer.
             *choice == ToolChoice::None || self.used.tool_calls == 0
         });
+        let mut response_format = output.map(Output::response_format);
+        if self.choice_told && self.unheeded_choice(offer).is_some() {
+            // Passed over once. Some servers do so with a name, others beside a format: what can be done without is left out.
+            response_format = None;
+            if let Some(ToolChoice::Named(name)) = &tool_choice
+                && tools.iter().any(|tool| tool.name == *name)
+            {
+                tools.retain(|tool| tool.name == *name);
+                tool_choice = Some(ToolChoice::Required);
+            }
+        }
         Step::CallModel(Box::new(Request {
             messages: self.context.view(&self.messages).into_owned(),
             tool_choice: tool_choice.filter(|_| !tools.is_empty()),
             tools,
-            response_format: output.map(Output::response_format),
+            response_format,
             unchecked: output.is_some(),
             ..Request::default()
         }))

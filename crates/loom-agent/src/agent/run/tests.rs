@@ -269,12 +269,19 @@ fn tokens_that_the_server_does_not_count_are_estimated_where_a_limit_needs_them(
 #[test]
 fn a_tool_choice_is_told_once_more_and_then_an_error() {
     let tools = offer(&["a", "b"]);
-    let options = || RunOptions { tool_choice: Some(ToolChoice::Named("b".into())), ..RunOptions::default() };
+    let options = || RunOptions {
+        tool_choice: Some(ToolChoice::Named("b".into())),
+        output: Some(Output::new("answer", json!({"type": "object"})).unwrap()),
+        ..RunOptions::default()
+    };
     let mut run = with(options());
     let Ok(Step::CallModel(request)) = run.step(Input::Start, &tools) else { panic!() };
     assert_eq!(request.tool_choice, Some(ToolChoice::Named("b".into())));
     let Ok(Step::CallModel(request)) = run.step(answer("no"), &tools) else { panic!() };
     assert!(request.messages.last().unwrap().text().contains("the tool \"b\" now"));
+    // llama.cpp passes over a name, and over any choice beside a format.
+    assert_eq!(request.tool_choice, Some(ToolChoice::Required));
+    assert!(request.tools.len() == 1 && request.tools[0].name == "b" && request.response_format.is_none());
     assert!(run.ledger().iter().any(|entry| entry.rule == Rule::ToolChoiceIgnored));
     let mut stubborn = run.clone();
     let error = stubborn.step(answer("no"), &tools).unwrap_err();
@@ -286,8 +293,9 @@ fn a_tool_choice_is_told_once_more_and_then_an_error() {
     let Ok(Step::CallModel(request)) = run.step(Input::ToolResults(vec![result("c1", "x")]), &tools) else {
         panic!()
     };
-    assert_eq!(request.tool_choice, None);
-    assert!(matches!(run.step(answer("fine"), &tools), Ok(Step::Done(_))));
+    assert_eq!((request.tool_choice, request.tools.len()), (None, 2));
+    assert!(request.response_format.is_some());
+    assert!(matches!(run.step(answer("{}"), &tools), Ok(Step::Done(_))));
 }
 
 fn typed(schema: serde_json::Value) -> RunOptions {
