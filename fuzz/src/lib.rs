@@ -71,7 +71,7 @@ pub fn think(data: &[u8]) {
     let (seed, text) = split_seed(data);
     let text = String::from_utf8_lossy(text);
     for begins_thinking in [false, true] {
-        let expected = Expected { begins_thinking, ..Expected::default() };
+        let expected = Expected { begins_thinking, is_gpt_oss: true, ..Expected::default() };
         let whole = streamed(&text, 0, &expected);
         assert_eq!(streamed(&text, seed, &expected), whole);
         assert_eq!(streamed(&text, 1, &expected), whole);
@@ -136,6 +136,7 @@ fn expected() -> Expected {
     let tools = vec![f, ToolSpec::new("get_weather", "")];
     Expected {
         request: Some(Arc::new(Request { tools, stream: true, ..Request::default() })),
+        is_gpt_oss: true,
         ..Expected::default()
     }
 }

@@ -344,6 +344,7 @@ impl Call {
             request: Some(Arc::clone(&self.request)),
             dialect: None,
             begins_thinking: habit.begins_thinking(),
+            is_gpt_oss: ["gpt-oss", "gpt_oss", "GPT-OSS"].iter().any(|name| model.contains(name)),
             verbatim: !self.llm.reading.parse_text,
             answer_is_call,
         };

@@ -197,7 +197,12 @@ async fn chat(llm: &UnifiedLlm, spec: &RequestSpec, last: &Completion) -> Result
 
 /// What the decoder is told about a request.
 pub(crate) fn expected(spec: &RequestSpec) -> Result<Expected, String> {
-    Ok(Expected { request: Some(Arc::new(request_for(spec, Vec::new())?)), ..Expected::default() })
+    let model = spec.settings.get("model").and_then(Value::as_str).unwrap_or_default();
+    Ok(Expected {
+        request: Some(Arc::new(request_for(spec, Vec::new())?)),
+        is_gpt_oss: model.contains("gpt-oss"),
+        ..Expected::default()
+    })
 }
 
 fn request(spec: &RequestSpec, last: &Completion) -> Result<Request, String> {

@@ -45,10 +45,11 @@ static FIRST: [Mark; 2] = [
     Mark { text: "commentary to=functions.", said: "<|channel|>commentary to=functions.", ..SKIPPED },
 ];
 
-/// Whether an answer's text begins such a message.
-pub(super) fn begins(text: &str) -> Meet {
-    let (mut part, marks) = (false, GPT_OSS.iter().chain(&KIMI_K3).chain(&FIRST));
-    for mark in marks {
+/// Whether an answer's text begins such a message; one of gpt-oss only if the model may be that.
+pub(super) fn begins(text: &str, is_gpt_oss: bool) -> Meet {
+    let mut part = false;
+    let words = GPT_OSS.iter().chain(&FIRST).filter(|_| is_gpt_oss);
+    for mark in KIMI_K3.iter().chain(words) {
         match text.strip_prefix(mark.text) {
             Some(rest) if mark.text == "analysis" => match rest.chars().next() {
                 Some(next) if next.is_uppercase() => return Meet::Whole,
@@ -186,7 +187,7 @@ mod tests {
             ("<|open|>response<|sep|>", Meet::Whole),
             ("<|open|>", Meet::Part),
         ] {
-            assert_eq!(begins(text), meet, "{text}");
+            assert_eq!(begins(text, true), meet, "{text}");
         }
     }
 }

@@ -43,6 +43,9 @@ pub struct Expected {
     pub dialect: Option<Dialect>,
     /// The prompt's template opens the thinking itself, so that streams begin in the middle of it (DeepSeek-R1, QwQ).
     pub begins_thinking: bool,
+    /// The model is gpt-oss, whose messages may have lost their special tokens, so that words stand for them. Of any other
+    /// model, text that begins like such a word is not held back.
+    pub is_gpt_oss: bool,
     /// Text is left as it is: nothing is looked for.
     pub verbatim: bool,
     /// The answer was asked for as the arguments of a tool: they are its text.
@@ -66,7 +69,7 @@ impl TextReader {
         };
         let calls = expected.request.filter(offers).filter(|_| !expected.verbatim);
         Self {
-            think: ThinkFilter::new(expected.begins_thinking),
+            think: ThinkFilter::new(expected.begins_thinking, expected.is_gpt_oss),
             calls: calls.map(|request| CallFilter::new(request, expected.dialect)),
             verbatim: expected.verbatim,
             begins_thinking: None,

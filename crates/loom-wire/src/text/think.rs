@@ -74,6 +74,8 @@ pub(crate) struct ThinkFilter {
     part: String,
     /// Answers begin in the middle of their thinking, as was learnt.
     begins_thinking: bool,
+    /// Words may stand for the tags of gpt-oss.
+    is_gpt_oss: bool,
     /// Thinking that no tag has opened, kept until one has closed it.
     unannounced: String,
     /// Closing tags that are still to come.
@@ -102,9 +104,9 @@ enum State {
 }
 
 impl ThinkFilter {
-    /// `begins_thinking`: answers begin in the middle of their thinking.
-    pub(crate) fn new(begins_thinking: bool) -> Self {
-        Self { begins_thinking, ..Self::default() }
+    /// `begins_thinking`: answers begin in the middle of their thinking. `is_gpt_oss`: words may stand for its tags.
+    pub(crate) fn new(begins_thinking: bool, is_gpt_oss: bool) -> Self {
+        Self { begins_thinking, is_gpt_oss, ..Self::default() }
     }
 
     /// Whether all that follows is the answer.
@@ -211,7 +213,7 @@ impl ThinkFilter {
             }
             meet => part |= meet == Meet::Part,
         }
-        match marked::begins(begun) {
+        match marked::begins(begun, self.is_gpt_oss) {
             Meet::Whole => {
                 self.blanks.clear();
                 self.state = State::Marked;
@@ -347,7 +349,7 @@ mod tests {
     /// Thinking, answer and whether a tag was used, over all ways to cut the text in two and into characters.
     fn filtered(text: &str, begins: bool, by_length: bool) -> (String, String, bool) {
         let run = |pieces: &[&str]| {
-            let mut filter = ThinkFilter::new(begins);
+            let mut filter = ThinkFilter::new(begins, true);
             let (mut thinking, mut answer, mut tagged) = (String::new(), String::new(), false);
             let mut give = |piece: Piece<'_>| match piece {
                 Piece::Tag(_) => tagged = true,
