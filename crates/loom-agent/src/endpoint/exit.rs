@@ -1,6 +1,7 @@
 //! The one way out: every request of an endpoint leaves here, those for tokens included.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use super::clocks::Clocks;
 use super::environment::{Environment, Via};
 use super::failure;
 use super::network::Network;
-use super::reuse;
 use super::transport::{self, Way};
 
 /// A connection that the server has closed shows it as soon as something is sent on it: after one way there and back.
@@ -27,6 +27,8 @@ pub(super) struct Exit {
     way: Arc<Way>,
     /// The client that was used last, with the runtime and the process that it belongs to, and whether it speaks TLS.
     used: Mutex<Option<(tokio::runtime::Id, u32, bool, Client)>>,
+    /// There has been an answer, so that connections may be kept.
+    answered: AtomicBool,
 }
 
 impl Exit {
@@ -54,7 +56,7 @@ impl Exit {
             http2: network.http2.unwrap_or(true),
             socket: base.socket().map(ToOwned::to_owned),
         };
-        Ok(Self { given, way: Arc::new(way), used: Mutex::new(None) })
+        Ok(Self { given, way: Arc::new(way), used: Mutex::new(None), answered: AtomicBool::new(false) })
     }
 
     /// Whether anyone's certificate is taken.
@@ -79,8 +81,8 @@ impl Exit {
 
     /// Sends a request and waits for the head of the answer, within the clocks. `url` is the request's.
     ///
-    /// Where a kept connection turns out to have been closed before anything of an answer came, the request is sent anew
-    /// on another one: it has not reached anybody. It is no try of the call.
+    /// Where connections may be kept from earlier calls and one turns out to have been closed before anything of an answer
+    /// came, the request is sent once more: it has not reached anybody. It is no try of the call.
     pub(super) async fn send(
         &self,
         request: &(dyn Fn() -> Request + Sync),
@@ -97,12 +99,16 @@ impl Exit {
                 let via = if self.given.is_some() { None } else { self.way.via(url)? };
                 let client = self.client(url, via.as_ref())?;
                 let started = Instant::now();
+                let mut may_be_kept = self.given.is_none() && self.answered.load(Ordering::Relaxed);
                 loop {
-                    let sent = clocks.wait(reuse::watched(client.execute(request()))).await;
+                    let sent = clocks.wait(client.execute(request())).await;
                     match sent.map_err(unanswered) {
-                        Ok((Ok(response), _)) => break Ok(response),
-                        Ok((Err(error), connected)) => {
-                            let was_kept = self.given.is_none() && !connected;
+                        Ok(Ok(response)) => {
+                            self.answered.store(true, Ordering::Relaxed);
+                            break Ok(response);
+                        }
+                        Ok(Err(error)) => {
+                            let was_kept = std::mem::take(&mut may_be_kept);
                             if !(was_kept && failure::is_closed(&error) && started.elapsed() < STALE) {
                                 break Err(self.explain(&error, url, via.as_ref()));
                             }

@@ -20,7 +20,6 @@ mod redirect;
 mod resolver;
 mod retry;
 mod retry_budget;
-mod reuse;
 mod secrets;
 pub(crate) mod server;
 mod sign;

@@ -18,7 +18,6 @@ use super::base_url::{socket_origin, visible};
 use super::environment::{Environment, SETTING, Via};
 use super::failure::chain;
 use super::resolver::Resolver;
-use super::reuse::Watch;
 use super::tls::Tls;
 
 #[derive(PartialEq, Eq, Hash)]
@@ -108,8 +107,7 @@ fn build(way: &Way, needs_tls: bool) -> Result<Client, LlmError> {
         .pool_idle_timeout(Duration::from_secs(60))
         .tcp_keepalive(Duration::from_secs(30))
         .tcp_nodelay(true)
-        .dns_resolver(Resolver)
-        .connector_layer(Watch);
+        .dns_resolver(Resolver);
     if let Some(limit) = way.connect {
         builder = builder.connect_timeout(limit);
     }
