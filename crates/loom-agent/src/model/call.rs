@@ -267,8 +267,9 @@ impl Call {
                 tracing::info!(target: "loom", "sending a corrected request");
                 continue;
             }
-            if stream && is_empty_stream(&error) && !llm.strict && llm.adapter.is_none() {
-                // An error may hide behind it, which a whole answer shows (llama-cpp-python).
+            let hides_errors = llm.endpoint.server() == Some("llama-cpp-python");
+            if stream && hides_errors && is_empty_stream(&error) && !llm.strict {
+                // An error hides behind it, which a whole answer shows.
                 Arc::make_mut(&mut self.request).stream = false;
                 changes.way.push(LedgerEntry::new(
                     Rule::RequestAdapted,
