@@ -44,7 +44,11 @@ pub fn ends_in_half(text: &str) -> bool {
 /// Where a text ends in the first half of a pair, and the half.
 fn last_half(text: &str) -> Option<(usize, u16)> {
     text.match_indices("\\u").find_map(|(at, _)| {
-        let escape = text.get(at..)?;
+        let (before, escape) = text.split_at(at);
+        let backslashes = before.bytes().rev().take_while(|byte| *byte == b'\\').count();
+        if backslashes % 2 == 1 {
+            return None; // an escaped backslash, and a `u`
+        }
         let first = half(escape).filter(|half| (0xD800..=0xDBFF).contains(half))?;
         (escape.get(6..7) == Some("\"")).then_some((at, first))
     })
@@ -106,19 +110,52 @@ pub fn several(text: &str) -> Option<Vec<&str>> {
 /// The answer within an envelope that a gateway has put around it, and the envelope's key.
 pub fn unwrapped(envelope: &Value) -> Option<(&'static str, String)> {
     ["result", "data", "response", "output", "completion", "body"].into_iter().find_map(|key| {
+        let read: Value;
         let held = match envelope.get(key)? {
-            Value::String(text) => serde_json::from_str(text).ok()?,
-            other => other.clone(),
+            Value::String(text) => {
+                read = serde_json::from_str(text).ok()?;
+                &read
+            }
+            other => other,
         };
-        let Value::Object(mut answer) = held else { return None };
-        if !answer.get("choices")?.is_array() {
+        // Without one the envelope may say what is wrong.
+        if held.get("choices")?.as_array()?.is_empty() {
             return None;
         }
+        let mut answer = held.as_object()?.clone();
         if let Some(usage) = envelope.get("usage") {
             answer.entry("usage").or_insert_with(|| usage.clone());
         }
         Some((key, Value::Object(answer).to_string()))
     })
+}
+
+/// Whether a JSON object that comes in pieces is still open. Each byte is looked at once.
+#[derive(Debug, Default)]
+pub struct Nesting {
+    looked_at: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    /// Whether an object is open at the end of `text`, which begins with what was given the last time.
+    pub fn is_open(&mut self, text: &[u8]) -> bool {
+        for byte in text.get(self.looked_at..).unwrap_or_default() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        self.looked_at = text.len();
+        text.starts_with(b"{") && self.depth > 0
+    }
 }
 
 /// Whether this is the whole of a JSON object.
@@ -142,6 +179,26 @@ mod tests {
         assert_eq!(joined(first, second), Some((r#"{"c":"a😀"}"#.into(), r#"{"c":"b"}"#.into())));
         assert_eq!(joined(first, r#"{"c":"b\ude00"}"#), None);
         assert_eq!(surrogates(first).as_deref(), Some("{\"c\":\"a\u{fffd}\"}"));
+    }
+
+    #[test]
+    fn an_escaped_backslash_before_a_u_is_no_half() {
+        assert!(!ends_in_half(r#"{"c":"\\ud83d"}"#));
+        assert!(ends_in_half(r#"{"c":"\\\ud83d"}"#));
+    }
+
+    #[test]
+    fn an_object_in_pieces() {
+        let mut nesting = Nesting::default();
+        assert!(nesting.is_open(b"{\"a\": \"}"));
+        assert!(nesting.is_open(b"{\"a\": \"}\n\\\"}"));
+        assert!(!nesting.is_open(b"{\"a\": \"}\n\\\"}\"}"));
+    }
+
+    #[test]
+    fn an_envelope_without_choices_is_left_to_be_read() {
+        let envelope = serde_json::json!({"code": 1, "msg": "quota", "data": {"choices": []}});
+        assert_eq!(unwrapped(&envelope), None);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct SseDecoder {
     at_start: bool,
     ended: bool,
     limit: usize,
+    /// Whether the data of the event under way is an object that is not complete.
+    nesting: mend::Nesting,
     /// What was off in the framing of the event under way.
     mended: Option<&'static str>,
 }
@@ -71,6 +73,7 @@ impl SseDecoder {
             at_start: true,
             ended: false,
             limit,
+            nesting: mend::Nesting::default(),
             mended: None,
         }
     }
@@ -129,6 +132,7 @@ impl SseDecoder {
                 let (data, several) = (self.data.take(), std::mem::take(&mut self.several));
                 let is_error = std::mem::take(&mut self.is_error);
                 let mended = self.mended.take();
+                self.nesting = mend::Nesting::default();
                 self.start = self.line;
                 return Ok(Some(match data {
                     _ if several => Frame::Data { data: &self.joined, is_error, mended },
@@ -223,7 +227,7 @@ impl SseDecoder {
             Some((from, to)) => slice(&self.buffer, from, to),
             None => return None,
         };
-        if pending.starts_with(b"{") && !mend::is_object(pending) {
+        if self.nesting.is_open(pending) {
             self.mended = Some("a line end within a line of data");
             return Some(begin);
         }
@@ -240,6 +244,7 @@ impl SseDecoder {
     fn add_data(&mut self, from: usize, to: usize) -> Option<(usize, usize)> {
         if let Some(first) = self.data.filter(|(from, to)| mend::is_object(slice(&self.buffer, *from, *to))) {
             self.data = Some((from, to));
+            self.nesting = mend::Nesting::default();
             self.start = first.1;
             return Some(first);
         }

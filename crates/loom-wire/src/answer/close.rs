@@ -1,7 +1,7 @@
 //! The end of an answer: what it means that it ended so, and the closing events.
 
+use crate::answer::AnswerDecoder;
 use crate::answer::read::empty_answer;
-use crate::answer::{AnswerDecoder, too_many_calls};
 use crate::error::{ErrorKind, LlmError};
 use crate::event::{Event, FinishReason, Usage};
 use crate::ledger::Rule;
@@ -9,24 +9,24 @@ use crate::ledger::Rule;
 impl AnswerDecoder {
     /// `[DONE]` came, or the end of a stream that had said why it ends.
     pub(super) fn close_stream(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
-        self.release_cut(out)?;
-        if !self.fold.has_begun() {
+        self.reader.release_cut(out)?;
+        if !self.reader.fold.has_begun() {
             return Err(empty_answer());
         }
-        self.ledger.at_event(None);
+        self.reader.ledger.at_event(None);
         if !self.stream_wanted {
-            self.ledger.note(Rule::StreamForWhole, "the server streamed unasked");
+            self.reader.ledger.note(Rule::StreamForWhole, "the server streamed unasked");
         }
-        if !self.fold.is_finished() {
+        if !self.reader.fold.is_finished() {
             // `""` on each chunk is this server's way (Snowflake). Nothing at all means that generation was cut:
             // llama-cpp-python ends an interrupted stream with `[DONE]`, FastChat one whose worker died.
-            if !self.fold.only_empty_finish() {
+            if !self.reader.fold.only_empty_finish() {
                 return Err(LlmError::new(
                     ErrorKind::StreamInterrupted,
                     "the stream ended with [DONE] but without a finish reason: the answer was cut off",
                 ));
             }
-            self.ledger.note(Rule::EmptyFinishReason, "taken as stop");
+            self.reader.ledger.note(Rule::EmptyFinishReason, "taken as stop");
             return self.close(Some(FinishReason::Stop), out);
         }
         self.close(None, out)
@@ -37,18 +37,23 @@ impl AnswerDecoder {
         finish: Option<FinishReason>,
         out: &mut Vec<Event>,
     ) -> Result<(), LlmError> {
-        self.ledger.at_event(None);
+        self.reader.ledger.at_event(None);
         let from = out.len();
-        self.fold.end_text(&self.sum.content, &mut self.ledger, out);
-        self.add_up(out, from);
-        let said_something = !self.sum.is_empty();
-        let refusal = self.fold.refusal().map(str::to_owned);
-        if self.sum.content.is_empty() && refusal.is_none() && self.fold.ran_out_of_tokens() {
-            let why = nothing_said(self.sum.reasoning.is_some(), self.fold.usage());
-            self.ledger.note(Rule::NothingSaid, why);
+        self.reader.fold.end_text(&self.reader.sum.content, &mut self.reader.ledger, out);
+        self.reader.add_up(out, from);
+        let said_something = !self.reader.sum.is_empty();
+        let refusal = self.reader.fold.refusal().map(str::to_owned);
+        if self.reader.sum.content.is_empty() && refusal.is_none() && self.reader.fold.ran_out_of_tokens() {
+            let why = nothing_said(self.reader.sum.reasoning.is_some(), self.reader.fold.usage());
+            self.reader.ledger.note(Rule::NothingSaid, why);
         }
         let from = out.len();
-        self.fold.close(&self.sum.content, self.request_id.clone(), &mut self.ledger, out);
+        self.reader.fold.close(
+            &self.reader.sum.content,
+            self.request_id.clone(),
+            &mut self.reader.ledger,
+            out,
+        );
         if let (Some(finish), Some(Event::Finish(last))) = (finish, out.last_mut()) {
             last.finish_reason.get_or_insert(finish);
         }
@@ -59,7 +64,7 @@ impl AnswerDecoder {
             let usage_only: Vec<Event> =
                 out.drain(from..).filter(|event| matches!(event, Event::Usage(_))).collect();
             out.extend(usage_only);
-            self.add_up(out, from);
+            self.reader.add_up(out, from);
             return Err(LlmError::new(
                 ErrorKind::ContentFilter,
                 match refusal {
@@ -68,11 +73,8 @@ impl AnswerDecoder {
                 },
             ));
         }
-        self.add_up(out, from);
-        if self.fold.tool_calls() > self.limits.tool_calls {
-            return Err(too_many_calls(&self.limits));
-        }
-        Ok(())
+        self.reader.add_up(out, from);
+        self.reader.check_calls()
     }
 }
 

@@ -11,13 +11,13 @@ use crate::error::{ErrorKind, LlmError};
 use crate::event::{Completion, Event, Finish, FinishReason};
 use crate::fold::Fold;
 use crate::json_answer;
-use crate::ledger::{self, Ledger, LedgerEntry, Rule};
+use crate::ledger::{self, LedgerEntry, Rule};
 use crate::limits;
 use crate::mend;
 use crate::sse::{Frame, SseDecoder};
 use read::{
-    beginning, empty_answer, empty_body, error_in_stream, looks_like_stream, not_an_answer, read_chunk,
-    read_with, stray_error,
+    Reader, beginning, empty_answer, empty_body, error_in_stream, looks_like_stream, not_an_answer,
+    stray_error,
 };
 
 pub use crate::limits::Limits;
@@ -36,10 +36,7 @@ pub enum End {
 #[derive(Debug)]
 pub struct AnswerDecoder {
     form: Form,
-    fold: Fold,
-    ledger: Ledger,
-    sum: Completion,
-    limits: Limits,
+    reader: Reader,
     stream_wanted: bool,
     json_wanted: bool,
     strict: bool,
@@ -49,8 +46,6 @@ pub struct AnswerDecoder {
     payloads: u64,
     /// No line end has come yet in what looks like a whole answer.
     in_first_line: bool,
-    /// A chunk that ends within a character: it waits for the next one.
-    cut: Option<String>,
 }
 
 #[derive(Debug)]
@@ -66,10 +61,7 @@ impl AnswerDecoder {
     pub fn new(limits: Limits, stream_wanted: bool, request_id: Option<String>) -> Self {
         Self {
             form: Form::Unknown(Vec::new()),
-            fold: Fold::default(),
-            ledger: Ledger::default(),
-            sum: Completion::default(),
-            limits,
+            reader: Reader::new(limits),
             stream_wanted,
             json_wanted: false,
             strict: false,
@@ -77,26 +69,25 @@ impl AnswerDecoder {
             done: false,
             payloads: 0,
             in_first_line: true,
-            cut: None,
         }
     }
 
     /// Says what is known about the request: which tools may be called in the text, and where thinking begins.
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
-        self.fold = Fold::new(expected);
+        self.reader.fold = Fold::new(expected);
         self
     }
 
     /// Whether answers like this one begin in the middle of their thinking, if it showed that: to be given to
     /// [`Expected`] the next time.
     pub fn begins_thinking(&self) -> Option<bool> {
-        self.fold.begins_thinking()
+        self.reader.fold.begins_thinking()
     }
 
     /// Notes a leniency that was used outside the body.
     pub fn note(&mut self, entry: LedgerEntry) {
-        self.ledger.add(entry);
+        self.reader.ledger.add(entry);
     }
 
     /// The text must be JSON: see [`json_answer`].
@@ -111,7 +102,7 @@ impl AnswerDecoder {
 
     /// The leniencies used so far.
     pub fn ledger(&self) -> &[LedgerEntry] {
-        if self.sum.ledger.is_empty() { self.ledger.entries() } else { &self.sum.ledger }
+        if self.reader.sum.ledger.is_empty() { self.reader.ledger.entries() } else { &self.reader.sum.ledger }
     }
 
     /// Whether the answer is complete: what may follow does not count.
@@ -121,7 +112,7 @@ impl AnswerDecoder {
 
     /// Whether the server said why the answer ended, though it may not have closed it.
     pub fn is_finished(&self) -> bool {
-        self.fold.is_finished()
+        self.reader.fold.is_finished()
     }
 
     /// Whether this is a whole answer, or an error, that has begun to arrive.
@@ -136,8 +127,8 @@ impl AnswerDecoder {
 
     /// What has arrived so far.
     pub fn partial(&self) -> Completion {
-        let mut partial = self.sum.clone();
-        partial.usage = partial.usage.or(self.fold.usage());
+        let mut partial = self.reader.sum.clone();
+        partial.usage = partial.usage.or(self.reader.fold.usage());
         partial.ledger = self.ledger().to_vec();
         partial
     }
@@ -166,7 +157,7 @@ impl AnswerDecoder {
 
     fn check_answer(&mut self, out: &mut [Event]) -> Result<(), LlmError> {
         if let Some(Event::Finish(finish)) = out.last_mut().filter(|_| self.json_wanted)
-            && let Some(json) = json_answer::check(&self.sum)?
+            && let Some(json) = json_answer::check(&self.reader.sum)?
         {
             self.read_as(json, Rule::JsonExtracted, finish);
         }
@@ -178,30 +169,23 @@ impl AnswerDecoder {
 
     /// The text of a complete answer is taken as another one; `finish` is its end.
     pub fn read_as(&mut self, text: String, rule: Rule, finish: &mut Box<Finish>) {
-        ledger::merge(&mut finish.ledger, [LedgerEntry::new(rule, self.sum.content.as_str())]);
+        ledger::merge(&mut finish.ledger, [LedgerEntry::new(rule, self.reader.sum.content.as_str())]);
         finish.content = Some(text);
-        self.sum.absorb(&Event::Finish(finish.clone()));
+        self.reader.sum.absorb(&Event::Finish(finish.clone()));
     }
 
     /// The error of an answer that fails: what was still held back is delivered before it.
     fn complete_error(&mut self, mut error: LlmError, out: &mut Vec<Event>) -> LlmError {
         let from = out.len();
-        self.fold.release_text(out);
-        self.add_up(out, from);
+        self.reader.fold.release_text(out);
+        self.reader.add_up(out, from);
         error.request_id = error.request_id.take().or_else(|| self.request_id.clone());
         error.ledger = self.ledger().to_vec();
         let mut partial = self.partial();
         if partial.tool_calls.is_empty() {
-            partial.tool_calls = self.fold.broken_calls();
+            partial.tool_calls = self.reader.fold.broken_calls();
         }
         error.with_partial(partial)
-    }
-
-    /// Adds the new events to the sum.
-    fn add_up(&mut self, out: &[Event], from: usize) {
-        for event in out.get(from..).unwrap_or_default() {
-            self.sum.absorb(event);
-        }
     }
 
     fn push_inner(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), LlmError> {
@@ -220,7 +204,7 @@ impl AnswerDecoder {
                     self.form = Form::Whole(Vec::new());
                     return self.read_body(&start, out);
                 }
-                let mut decoder = SseDecoder::new(self.limits.event_bytes);
+                let mut decoder = SseDecoder::new(self.reader.limits.event_bytes);
                 decoder.push(&start);
                 self.form = Form::Stream(Box::new(decoder));
                 self.read_frames(out)
@@ -243,18 +227,21 @@ impl AnswerDecoder {
         self.in_first_line &= found.is_none();
         let line = found.and_then(|at| body.get(..before + at));
         if self.stream_wanted && line.is_some_and(mend::is_chunk) {
-            let mut decoder = SseDecoder::new(self.limits.event_bytes);
+            let mut decoder = SseDecoder::new(self.reader.limits.event_bytes);
             decoder.push(body);
             self.form = Form::Stream(Box::new(decoder));
             self.payloads = 0;
             return self.read_frames(out);
         }
         self.payloads += 1;
-        if body.len() > self.limits.body_bytes { Err(self.too_large()) } else { Ok(()) }
+        if body.len() > self.reader.limits.body_bytes { Err(self.too_large()) } else { Ok(()) }
     }
 
     fn too_large(&self) -> LlmError {
-        limits::passed(format!("the answer is larger than {} bytes", self.limits.body_bytes), "body_bytes")
+        limits::passed(
+            format!("the answer is larger than {} bytes", self.reader.limits.body_bytes),
+            "body_bytes",
+        )
     }
 
     fn read_frames(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
@@ -279,7 +266,7 @@ impl AnswerDecoder {
                         self.payloads += 1;
                         return Err(error);
                     }
-                    self.ledger.note(
+                    self.reader.ledger.note(
                         Rule::StrayLine,
                         String::from_utf8_lossy(line).chars().take(80).collect::<String>(),
                     );
@@ -296,47 +283,25 @@ impl AnswerDecoder {
                 continue;
             }
             self.payloads += 1;
-            self.ledger.at_event(Some(self.payloads));
+            self.reader.ledger.at_event(Some(self.payloads));
             if let Some(what) = mended {
-                self.ledger.note(Rule::FramingMended, what);
+                self.reader.ledger.note(Rule::FramingMended, what);
             }
             if is_done(data) {
                 self.done = true;
                 break;
             }
             if is_error {
-                return Err(error_in_stream(&chunk::text(data, &mut self.ledger)));
+                return Err(error_in_stream(&chunk::text(data, &mut self.reader.ledger)));
             }
-            read_payload(
-                &mut self.fold,
-                &mut self.ledger,
-                &mut self.sum,
-                &self.limits,
-                &mut self.cut,
-                data,
-                out,
-            )?;
-            let said = self.sum.content.len() + self.sum.reasoning.as_ref().map_or(0, String::len);
-            if said + self.fold.held() > self.limits.body_bytes {
+            self.reader.payload(data, out)?;
+            let said =
+                self.reader.sum.content.len() + self.reader.sum.reasoning.as_ref().map_or(0, String::len);
+            if said + self.reader.fold.held() > self.reader.limits.body_bytes {
                 return Err(self.too_large());
             }
         }
         if self.done { self.close_stream(out) } else { Ok(()) }
-    }
-
-    /// A chunk that ends within a character, and nothing comes that completes it.
-    pub(super) fn release_cut(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
-        let Some(mended) = self.cut.take().as_deref().and_then(mend::surrogates) else { return Ok(()) };
-        self.ledger.note(Rule::InvalidUtf8, "half a surrogate pair in the answer");
-        read_payload(
-            &mut self.fold,
-            &mut self.ledger,
-            &mut self.sum,
-            &self.limits,
-            &mut self.cut,
-            mended.as_bytes(),
-            out,
-        )
     }
 
     fn end_inner(&mut self, end: End, out: &mut Vec<Event>) -> Result<(), LlmError> {
@@ -375,19 +340,23 @@ impl AnswerDecoder {
                         return Ok(());
                     }
                 }
-                self.release_cut(out)?;
-                self.ledger.at_event(None);
-                if self.fold.is_finished() {
+                self.reader.release_cut(out)?;
+                self.reader.ledger.at_event(None);
+                if self.reader.fold.is_finished() {
                     match end {
-                        End::Clean => self.ledger.note(Rule::MissingDone, "the stream ended without [DONE]"),
-                        End::Broken(error) => self.ledger.note(Rule::BrokenAfterEnd, error.message.clone()),
+                        End::Clean => {
+                            self.reader.ledger.note(Rule::MissingDone, "the stream ended without [DONE]")
+                        }
+                        End::Broken(error) => {
+                            self.reader.ledger.note(Rule::BrokenAfterEnd, error.message.clone())
+                        }
                     }
                     self.done = true;
                     return self.close_stream(out);
                 }
                 match end {
                     End::Broken(error) => Err(error),
-                    End::Clean if !self.fold.has_begun() => Err(empty_body()),
+                    End::Clean if !self.reader.fold.has_begun() => Err(empty_body()),
                     End::Clean => Err(LlmError::new(
                         ErrorKind::StreamInterrupted,
                         "the stream ended before the answer did: neither a finish reason nor [DONE] came",
@@ -403,22 +372,20 @@ impl AnswerDecoder {
             return Err(not_an_answer(body));
         }
         let shown = || String::from_utf8_lossy(body).chars().take(64 * 1024).collect();
-        read_payload(&mut self.fold, &mut self.ledger, &mut self.sum, &self.limits, &mut self.cut, body, out)
-            .and_then(|()| self.release_cut(out))
-            .map_err(|mut error| {
-                error.body.get_or_insert_with(shown);
-                error
-            })?;
-        if !self.fold.has_begun() || self.fold.is_hollow() && self.sum.is_empty() {
+        self.reader.payload(body, out).and_then(|()| self.reader.release_cut(out)).map_err(|mut error| {
+            error.body.get_or_insert_with(shown);
+            error
+        })?;
+        if !self.reader.fold.has_begun() || self.reader.fold.is_hollow() && self.reader.sum.is_empty() {
             let mut error = empty_answer();
             error.body = Some(shown());
             return Err(error);
         }
         if self.stream_wanted {
-            self.ledger.note(Rule::WholeForStream, "the server answered in one piece");
+            self.reader.ledger.note(Rule::WholeForStream, "the server answered in one piece");
         }
-        let finish = (!self.fold.is_finished() && self.fold.only_empty_finish()).then(|| {
-            self.ledger.note(Rule::EmptyFinishReason, "taken as stop");
+        let finish = (!self.reader.fold.is_finished() && self.reader.fold.only_empty_finish()).then(|| {
+            self.reader.ledger.note(Rule::EmptyFinishReason, "taken as stop");
             FinishReason::Stop
         });
         self.close(finish, out)
@@ -429,34 +396,4 @@ impl AnswerDecoder {
 fn is_done(data: &[u8]) -> bool {
     let word = data.strip_prefix(b"\"").unwrap_or(data);
     word.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"[DONE]"))
-}
-
-/// Reads one payload.
-fn read_payload(
-    fold: &mut Fold,
-    ledger: &mut Ledger,
-    sum: &mut Completion,
-    limits: &Limits,
-    cut: &mut Option<String>,
-    data: &[u8],
-    out: &mut Vec<Event>,
-) -> Result<(), LlmError> {
-    let from = out.len();
-    let result = match cut.take() {
-        None if fold.absorb_repeat(data, ledger, out) => Ok(()),
-        None => read_chunk(&chunk::text(data, ledger), limits, fold, ledger, cut, out),
-        Some(first) => read_with(&first, &chunk::text(data, ledger), limits, fold, ledger, cut, out),
-    };
-    for event in out.get(from..).unwrap_or_default() {
-        sum.absorb(event);
-    }
-    result?;
-    if fold.tool_calls() > limits.tool_calls {
-        return Err(too_many_calls(limits));
-    }
-    Ok(())
-}
-
-fn too_many_calls(limits: &Limits) -> LlmError {
-    limits::passed(format!("the answer holds more than {} tool calls", limits.tool_calls), "tool_calls")
 }

@@ -1,13 +1,11 @@
 //! One payload → the fold, and the errors that payloads and bodies are or hold.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use crate::api_error::{self, ApiError};
 use crate::chunk::{self, Chunk};
 use crate::error::{ErrorKind, LlmError};
-use crate::event::Event;
+use crate::event::{Completion, Event};
 use crate::fold::Fold;
 use crate::ledger::{Ledger, Rule};
 use crate::limits::{self, Limits};
@@ -40,100 +38,147 @@ pub(super) fn looks_like_stream(start: &[u8]) -> Option<bool> {
     Some(false)
 }
 
-/// Reads a chunk after one that ends within a character.
-pub(super) fn read_with(
-    first: &str,
-    text: &str,
-    limits: &Limits,
-    fold: &mut Fold,
-    ledger: &mut Ledger,
-    cut: &mut Option<String>,
-    out: &mut Vec<Event>,
-) -> Result<(), LlmError> {
-    let (first, text) = match mend::joined(first, text) {
-        Some((first, text)) => {
-            ledger.note(Rule::JsonMended, "a character cut between two chunks");
-            (Some(first), Cow::Owned(text))
-        }
-        None => {
-            ledger.note(Rule::InvalidUtf8, "half a surrogate pair in the answer");
-            (mend::surrogates(first), Cow::Borrowed(text))
-        }
-    };
-    if let Some(first) = first {
-        read_chunk(&first, limits, fold, ledger, cut, out)?;
-    }
-    read_chunk(&text, limits, fold, ledger, cut, out)
+/// Reads payloads, and keeps what they come to.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) fold: Fold,
+    pub(super) ledger: Ledger,
+    pub(super) sum: Completion,
+    pub(super) limits: Limits,
+    /// A chunk that ends within a character: it waits for the next one.
+    cut: Option<String>,
 }
 
-/// Reads one chunk, or a whole answer. `cut` gets one that ends within a character.
-pub(super) fn read_chunk(
-    text: &str,
-    limits: &Limits,
-    fold: &mut Fold,
-    ledger: &mut Ledger,
-    cut: &mut Option<String>,
-    out: &mut Vec<Event>,
-) -> Result<(), LlmError> {
-    // The parser itself keeps the most; what it skips unread may be deeper.
-    if limits.json_depth < Limits::MAX_JSON_DEPTH && is_deeper(text, limits.json_depth) {
-        return Err(too_deep(limits));
+impl Reader {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            fold: Fold::default(),
+            ledger: Ledger::default(),
+            sum: Completion::default(),
+            limits,
+            cut: None,
+        }
     }
-    match serde_json::from_str::<Chunk<'_>>(text) {
-        Ok(chunk) if chunk.choices.is_some() || chunk.error.as_ref().is_some_and(chunk::is_error) => {
-            fold.keep(text, &chunk);
-            fold.absorb(chunk, ledger, out).map_err(|api| named(api, text))
+
+    /// Reads one payload: a chunk, or a whole answer.
+    pub(super) fn payload(&mut self, data: &[u8], out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let from = out.len();
+        let result = match self.cut.take() {
+            None if self.fold.absorb_repeat(data, &mut self.ledger, out) => Ok(()),
+            cut => {
+                let text = chunk::text(data, &mut self.ledger);
+                match cut {
+                    None => self.chunk(&text, out),
+                    Some(first) => self.completed(&first, &text, out),
+                }
+            }
+        };
+        self.add_up(out, from);
+        result?;
+        self.check_calls()
+    }
+
+    /// A chunk that ends within a character, and nothing comes that completes it.
+    pub(super) fn release_cut(&mut self, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let Some(first) = self.cut.take() else { return Ok(()) };
+        let from = out.len();
+        let result = self.without_half(&first, out);
+        self.add_up(out, from);
+        result
+    }
+
+    /// Adds the new events to the sum.
+    pub(super) fn add_up(&mut self, out: &[Event], from: usize) {
+        for event in out.get(from..).unwrap_or_default() {
+            self.sum.absorb(event);
         }
-        Ok(chunk) => {
-            // No choices: a usage on its own, or an error in one of the shapes that have no `error` key.
-            let shape = serde_json::from_str::<Value>(text).ok();
-            if let Some((key, answer)) = shape.as_ref().and_then(mend::unwrapped) {
-                ledger.note(Rule::AnswerUnwrapped, key);
-                return read_chunk(&answer, limits, fold, ledger, cut, out);
-            }
-            if let Some(api) = shape.as_ref().and_then(ApiError::from_body) {
-                return Err(named(api, text));
-            }
-            fold.absorb(chunk, ledger, out).map_err(|api| named(api, text))
+    }
+
+    pub(super) fn check_calls(&self) -> Result<(), LlmError> {
+        let most = self.limits.tool_calls;
+        if self.fold.tool_calls() > most {
+            let what = format!("the answer holds more than {most} tool calls");
+            return Err(limits::passed(what, "tool_calls"));
         }
-        Err(cause) => {
-            if mend::ends_in_half(text) {
-                *cut = Some(text.to_owned());
-                return Ok(());
+        Ok(())
+    }
+
+    /// Reads a chunk after one that ends within a character.
+    fn completed(&mut self, first: &str, text: &str, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let Some((first, text)) = mend::joined(first, text) else {
+            self.without_half(first, out)?;
+            return self.chunk(text, out);
+        };
+        self.ledger.note(Rule::JsonMended, "a character cut between two chunks");
+        self.chunk(&first, out)?;
+        self.chunk(&text, out)
+    }
+
+    fn without_half(&mut self, text: &str, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        self.ledger.note(Rule::InvalidUtf8, "half a surrogate pair in the answer");
+        self.chunk(mend::surrogates(text).as_deref().unwrap_or(text), out)
+    }
+
+    fn chunk(&mut self, text: &str, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        // The parser itself keeps the most; what it skips unread may be deeper.
+        if self.limits.json_depth < Limits::MAX_JSON_DEPTH && is_deeper(text, self.limits.json_depth) {
+            return Err(too_deep(&self.limits));
+        }
+        match serde_json::from_str::<Chunk<'_>>(text) {
+            Ok(chunk) if chunk.choices.is_some() || chunk.error.as_ref().is_some_and(chunk::is_error) => {
+                self.fold.keep(text, &chunk);
+                self.fold.absorb(chunk, &mut self.ledger, out).map_err(|api| named(api, text))
             }
-            if let Some(mended) = mend::surrogates(text) {
-                ledger.note(Rule::InvalidUtf8, "half a surrogate pair in the answer");
-                return read_chunk(&mended, limits, fold, ledger, cut, out);
+            Ok(chunk) => {
+                // No choices: a usage on its own, or an error in one of the shapes that have no `error` key.
+                let shape = serde_json::from_str::<Value>(text).ok();
+                if let Some((key, answer)) = shape.as_ref().and_then(mend::unwrapped) {
+                    self.ledger.note(Rule::AnswerUnwrapped, key);
+                    return self.chunk(&answer, out);
+                }
+                if let Some(api) = shape.as_ref().and_then(ApiError::from_body) {
+                    return Err(named(api, text));
+                }
+                self.fold.absorb(chunk, &mut self.ledger, out).map_err(|api| named(api, text))
             }
-            if let Some(objects) = mend::several(text) {
-                ledger.note(Rule::FramingMended, "several objects in one event");
-                return objects
-                    .iter()
-                    .try_for_each(|object| read_chunk(object, limits, fold, ledger, cut, out));
+            Err(cause) => {
+                if mend::surrogates(text).is_some() {
+                    if mend::ends_in_half(text) {
+                        self.cut = Some(text.to_owned());
+                        return Ok(());
+                    }
+                    return self.without_half(text, out);
+                }
+                if let Some(objects) = mend::several(text) {
+                    self.ledger.note(Rule::FramingMended, "several objects in one event");
+                    return objects.iter().try_for_each(|object| self.chunk(object, out));
+                }
+                if let Some(mended) = mend::control_characters(text) {
+                    self.ledger.note(Rule::JsonMended, "control characters in a string");
+                    return self.chunk(&mended, out);
+                }
+                if let Some(answer) = serde_json::from_str::<String>(text)
+                    .ok()
+                    .filter(|text| text.trim_start().starts_with('{'))
+                {
+                    self.ledger.note(Rule::AnswerUnwrapped, "a text that is JSON");
+                    return self.chunk(&answer, out);
+                }
+                // A list of errors is no chunk, but an answer all the same (Gemini).
+                if let Some(api) =
+                    serde_json::from_str::<Value>(text).ok().as_ref().and_then(ApiError::from_body)
+                {
+                    return Err(named(api, text));
+                }
+                // serde_json tells its limit apart by its words only.
+                if cause.to_string().starts_with("recursion limit exceeded") {
+                    return Err(too_deep(&self.limits));
+                }
+                Err(LlmError::bad_response(format!(
+                    "the server sent something that is not the chat format ({cause}): {}",
+                    excerpt(text)
+                )))
             }
-            if let Some(mended) = mend::control_characters(text) {
-                ledger.note(Rule::JsonMended, "control characters in a string");
-                return read_chunk(&mended, limits, fold, ledger, cut, out);
-            }
-            if let Some(answer) =
-                serde_json::from_str::<String>(text).ok().filter(|text| text.trim_start().starts_with('{'))
-            {
-                ledger.note(Rule::AnswerUnwrapped, "a text that is JSON");
-                return read_chunk(&answer, limits, fold, ledger, cut, out);
-            }
-            // A list of errors is no chunk, but an answer all the same (Gemini).
-            if let Some(api) = serde_json::from_str::<Value>(text).ok().as_ref().and_then(ApiError::from_body)
-            {
-                return Err(named(api, text));
-            }
-            // serde_json tells its limit apart by its words only.
-            if cause.to_string().starts_with("recursion limit exceeded") {
-                return Err(too_deep(limits));
-            }
-            Err(LlmError::bad_response(format!(
-                "the server sent something that is not the chat format ({cause}): {}",
-                excerpt(text)
-            )))
         }
     }
 }
