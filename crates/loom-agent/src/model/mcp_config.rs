@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::model::config::SecretConfig;
+use crate::model::endpoint_config::SecretConfig;
 
 /// A server.
 #[derive(Clone, Default, Deserialize)]

@@ -4,6 +4,7 @@ mod adapt;
 mod adapter;
 mod call;
 pub mod config;
+mod endpoint_config;
 mod format_check;
 mod habits;
 mod hints;
