@@ -96,7 +96,7 @@ const ROWS: &[Row] = &[
         },
         ..ROW
     },
-    // vLLM: a tool's schema has something that its grammars cannot say ("Grammar error: …", "… not supported by xgrammar").
+    // vLLM: a strict tool's schema has something that its grammars cannot say (0.32: "Invalid grammar specification: …").
     Row { words: &[&["grammar"]], cure: |profile| profile.strict_tools = Some(false), ..ROW },
     // The field itself is not known (Gemini's and Mistral's way to refuse; older gateways).
     Row {

@@ -56,8 +56,11 @@ fn request() -> Request {
 
 /// What a refusal teaches about that request: the profile as JSON, or `null` and the parameter that it names.
 fn lesson(status: u16, body: &str, may_drop: bool) -> (Value, Option<String>) {
+    lesson_of(Profile { developer: Some(true), ..Profile::default() }, status, body, may_drop)
+}
+
+fn lesson_of(known: Profile, status: u16, body: &str, may_drop: bool) -> (Value, Option<String>) {
     let request = request();
-    let known = Profile { developer: Some(true), ..Profile::default() };
     let mut adaptation = Adaptation::new(
         "test".to_owned(),
         format!("m{}", fastrand::u64(..)),
@@ -237,6 +240,14 @@ fn wordings_and_what_they_teach() {
     ] {
         assert_eq!(lesson(400, &body, false), (taught, None), "{body}");
     }
+}
+
+#[test]
+fn a_schema_that_no_grammar_can_say_is_not_held_to() {
+    // vLLM 0.32, of a tool that Loom had made strict.
+    let body = r#"{"error":{"message":"Invalid grammar specification: 'triggers'","type":"BadRequestError","param":null,"code":400}}"#;
+    let vllm = Profile { strict_tools: Some(true), ..Profile::default() };
+    assert_eq!(lesson_of(vllm, 400, body, false), (json!({"strict_tools": false}), None));
 }
 
 #[test]
