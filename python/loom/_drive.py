@@ -40,11 +40,10 @@ class Driver:
         yield {"type": "run_start", "agent": agent.name}
         if session is not None and run.turns == 0:
             await run.open_session(session, agent.system_prompt is not None, self._model_name())
-        run.learn_window(self._context_window())
         outcome = ""  # a run that is left before its end is not counted
         try:
             tools = await agent._toolset.now()
-            kind, value = run.start(tools.specs, options, extra)
+            kind, value = run.start(tools.specs, options, agent.llm, extra)
             while True:
                 for report in run.reports():
                     yield report
@@ -155,10 +154,6 @@ class Driver:
 
     def _model_name(self) -> str:
         return str(getattr(self._agent.llm, "model_name", ""))
-
-    def _context_window(self) -> int | None:
-        known = getattr(self._agent.llm, "context_window", None)
-        return known if isinstance(known, int) else None
 
     async def _summarize(self, request: _loom.Request) -> _loom.Completion | str:
         """The summary of what will be left out, or why there is none."""

@@ -126,6 +126,17 @@ def test_a_conversation_longer_than_the_context(name):
             agent.run_sync([*long().messages, loom.Message("user", "and now?")])
 
 
+def test_what_the_list_of_models_says_of_the_context_is_known_before_a_refusal():
+    with emulate("llamacpp", context=300) as server:
+        agent = loom.agent(base_url=server.base_url, max_retries=0)
+        assert agent.llm.context_window is None
+        agent.run_sync("hi")  # which model there is stands in the list
+        assert agent.llm.context_window == 300
+        events = events_of(agent, "and now?", long())
+        [told] = [event for event in events if event["type"] == "context_compacted"]
+        assert (told["reason"], told["context_limit"]) == ("near_limit", 300)
+
+
 def test_a_summary_stands_for_what_is_left_out():
     with emulate("vllm", script=["They asked much.", "fine"], context=300) as server:
         agent = agent_for(server, tools=None, context_policy="summarize")

@@ -166,6 +166,8 @@ type Stepped<'py> = (&'static str, Bound<'py, PyAny>);
 pub(crate) struct Run {
     run: RustRun,
     tools: Option<Py<Tools>>,
+    /// Whom the driver asks.
+    llm: Option<Py<PyAny>>,
     /// What is added to each request.
     extra: Extra,
     /// What it had used before this driver took it on.
@@ -175,7 +177,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn of(run: RustRun) -> Self {
-        Self { before: *run.used(), run, tools: None, extra: Extra::default(), clock: None }
+        Self { before: *run.used(), run, tools: None, llm: None, extra: Extra::default(), clock: None }
     }
 }
 
@@ -271,14 +273,15 @@ impl Run {
         self.run.is_approved(id)
     }
 
-    /// Begins to drive the run, or goes on with it, within these limits. `extra`: `extra_headers`, `extra_query` and
-    /// `extra_body` of each request.
-    #[pyo3(signature = (tools, options, extra = None))]
+    /// Begins to drive the run, or goes on with it, within these limits. `llm`: whom the driver asks. `extra`:
+    /// `extra_headers`, `extra_query` and `extra_body` of each request.
+    #[pyo3(signature = (tools, options, llm = None, extra = None))]
     fn start<'py>(
         &mut self,
         py: Python<'py>,
         tools: Py<Tools>,
         options: &Bound<'py, Options>,
+        llm: Option<Py<PyAny>>,
         extra: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Stepped<'py>> {
         self.extra = convert::extra(&mut convert::params(extra)?)?;
@@ -286,6 +289,7 @@ impl Run {
         self.before = *self.run.used();
         self.clock = Some(Instant::now());
         self.tools = Some(tools);
+        self.llm = llm;
         self.step(py, Input::Start)
     }
 
@@ -300,11 +304,6 @@ impl Run {
     /// The answer's type refuses the value, for this reason.
     fn refuse<'py>(&mut self, py: Python<'py>, why: String) -> PyResult<Stepped<'py>> {
         self.step(py, Input::Refused(vec![Problem { path: String::new(), message: why }]))
-    }
-
-    /// Takes over how many tokens the model's context holds, if nobody has said so yet.
-    fn learn_window(&mut self, tokens: Option<u64>) {
-        self.run.learn_window(|| tokens);
     }
 
     /// These calls wait for approval.
@@ -435,6 +434,9 @@ impl Run {
             ));
         };
         let Tools(offer, in_prompt) = tools.get();
+        // An LLM of the user's own may not know, or say it in a form of its own.
+        let window = || self.llm.as_ref()?.getattr(py, "context_window").ok()?.extract(py).ok();
+        self.run.learn_window(window);
         let step = self.run.step(input, offer).map_err(|error| errors::agent_error(py, error))?;
         let calls = |calls: Vec<loom::ToolCall>| -> PyResult<Bound<'py, PyAny>> {
             let calls = calls.into_iter().map(|call| Bound::new(py, ToolCall(call)));
