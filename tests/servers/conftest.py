@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "servers" / "servers.sh"
+WITHOUT_TOOLS = "-no-tools"  #: behind a server's name: without the flags for them
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,23 @@ class RealServer:
 
     @property
     def has_json(self) -> bool:
-        """Holds ``response_format`` by a grammar."""
-        return self.forces_tools
+        """Holds an answer to a schema by a grammar, in a field of its own or in ``response_format``."""
+        return self.forces_tools or self.name == "llama-cpp-python"
 
     @property
     def checks_keys(self) -> bool:
         return self.name != "transformers"
 
 
+def started(name: str) -> RealServer:
+    """The server, once it answers."""
+    software = name.removesuffix(WITHOUT_TOOLS)
+    environment = os.environ | ({} if software == name else {"LOOM_VLLM_TOOLS": ""})
+    done = subprocess.run([SCRIPT, "start", software], check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    shown = dict(field.split("=", 1) for field in done.stdout.split())
+    return RealServer(name, shown["base_url"], shown["api_key"], shown["model"])
+
+
 @pytest.fixture(scope="session")
 def server() -> RealServer:
-    name = os.environ["LOOM_TEST_SERVER"]
-    script = ROOT / "servers" / "servers.sh"
-    started = subprocess.run([script, "start", name], check=True, stdout=subprocess.PIPE, text=True)
-    shown = dict(field.split("=", 1) for field in started.stdout.split())
-    return RealServer(name, shown["base_url"], shown["api_key"], shown["model"])
+    return started(os.environ["LOOM_TEST_SERVER"])

@@ -8,7 +8,6 @@ python tests/servers/record.py NAME…      these real ones, by their names in s
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,15 +42,14 @@ def emulated(name: str) -> dict[str, Any]:
 
 
 def real(name: str) -> dict[str, Any]:
-    script, server = str(ROOT / "servers" / "servers.sh"), name.removesuffix("-no-tools")
-    environment = os.environ | ({} if server == name else {"LOOM_VLLM_TOOLS": ""})
-    started = subprocess.run([script, "start", server], check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    shown = dict(field.split("=", 1) for field in started.stdout.split())
+    import conftest
+
+    server = conftest.started(name)
     try:
-        return twelve(shown["base_url"], shown["model"], shown["api_key"])
+        return twelve(server.base_url, server.model, server.api_key)
     finally:
-        if server != "llama-server":  # litellm forwards to it
-            subprocess.run([script, "stop", server], check=True)
+        if name != "llama-server":  # litellm forwards to it
+            subprocess.run([conftest.SCRIPT, "stop", name.removesuffix(conftest.WITHOUT_TOOLS)], check=True)
 
 
 def kept(result: dict[str, Any]) -> dict[str, Any]:
