@@ -16,7 +16,7 @@ from conftest import clean_environment
 
 STREAMS = 1000
 QUESTION = " ".join(["word"] * 20)
-LONG_QUESTION = " ".join(["word"] * 100)  #: its answer is still under way when the last stream has begun
+LONG_QUESTION = " ".join(["word"] * 400)  #: its answer is still under way when the last stream has begun
 ANSWER = f'You said: "{QUESTION}"'
 
 #: The server has a process of its own, so that what is counted here is the client's.
