@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
 
 use loom::{Completion, ErrorKind, Llm, LlmError, Message, Request, Rule, ToolSpec, UnifiedLlm};
-use loom_testkit::{Handler, Reply, Script, Server, servers};
+use loom_testkit::{Handler, RecordedRequest, Reply, Script, Server, servers};
 use serde_json::{Value, json};
 
 fn schema() -> Value {
@@ -33,7 +33,7 @@ fn bodies(server: &Server) -> Vec<Value> {
         .requests()
         .iter()
         .filter(|request| request.path.ends_with("/chat/completions"))
-        .map(loom_testkit::RecordedRequest::json)
+        .map(RecordedRequest::json)
         .collect()
 }
 
@@ -110,6 +110,51 @@ async fn where_there_is_no_schema_a_tool_must_be_called_and_its_arguments_are_th
     assert_eq!(asked[1]["tool_choice"]["function"]["name"], "place");
     assert!(asked[1].get("response_format").is_none() && noted(&completion, "as a tool"));
     assert!(!completion.ledger.iter().any(|entry| entry.rule == Rule::FinishReasonOverCalls));
+}
+
+#[tokio::test]
+async fn the_first_of_several_answers_counts_also_where_the_token_limit_cuts_a_later_one() {
+    let call = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "place", "arguments": arguments}});
+    let whole = r#"{"city":"Paris","days":3}"#;
+    for (calls, kept) in [
+        (vec![call("a", whole), call("b", r#"{"city":"Rome","days":1}"#)], true),
+        (vec![call("a", whole), call("b", r#"{"city":"Ro"#)], true),
+        (vec![call("a", r#"{"city":"Ro"#)], false),
+    ] {
+        let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
+        let answer =
+            json!({"id": "c", "model": "m", "choices": [{"message": message, "finish_reason": "length"}]});
+        let chunks: Vec<String> = calls
+            .iter()
+            .enumerate()
+            .map(|(at, call)| {
+                let mut call = call.clone();
+                call["index"] = json!(at);
+                json!({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
+            })
+            .chain([json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})])
+            .map(|chunk| chunk.to_string())
+            .collect();
+        let server = Server::start(move |request: &RecordedRequest| match request.json()["stream"] == true {
+            true => Reply::sse(chunks.iter().cloned().chain(["[DONE]".to_owned()])),
+            false => Reply::json(200, &answer),
+        });
+        let server = server.await.unwrap();
+        let settings = UnifiedLlm::builder().base_url(server.base_url()).model("m").api_key("key");
+        let profile = serde_json::from_value(json!({"response_format": "tool"})).unwrap();
+        let llm = settings.profile(profile).max_retries(0).build().unwrap();
+        for stream in [false, true] {
+            let answer = loom::collect(llm.stream(Request { stream, ..typed("Paris") })).await;
+            if kept {
+                let answer = answer.unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(answer.content, whole);
+                assert!(answer.ledger.iter().any(|entry| entry.rule == Rule::ExtraCall));
+            } else {
+                assert_eq!(answer.unwrap_err().kind, ErrorKind::BadResponse);
+            }
+        }
+        assert_eq!(bodies(&server)[0]["parallel_tool_calls"], false);
+    }
 }
 
 #[tokio::test]

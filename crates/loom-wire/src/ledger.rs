@@ -92,6 +92,8 @@ rules! {
     AnswerUnwrapped = "answer_unwrapped" in "answer",
     /// The choices beyond the first were left out.
     ExtraChoice = "extra_choice" in "answer.choices",
+    /// A format asked for as one call was answered with several; the first is the answer.
+    ExtraCall = "extra_call" in "answer.tool_calls",
     /// Token counts that cannot be were taken as unknown.
     UsageInvalid = "usage_invalid" in "answer.usage",
     /// The connection broke after the answer was complete.

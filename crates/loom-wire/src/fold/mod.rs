@@ -185,7 +185,7 @@ impl Fold {
         let mut calls = self.calls.take(cut, &self.id, ledger);
         let mut content = None;
         if self.answer_is_call && !calls.is_empty() {
-            content = self.end_answer(&std::mem::take(&mut calls), said, out);
+            content = self.end_answer(&std::mem::take(&mut calls), said, ledger, out);
         }
         match (&self.finish, calls.is_empty()) {
             (Some(FinishReason::ToolCalls), true) => {
@@ -235,15 +235,22 @@ impl Fold {
         }
     }
 
-    /// The calls as the answer's text, and the whole text where it is not what the deltas say. Calls that say the same are
-    /// one answer.
-    fn end_answer(&mut self, calls: &[ToolCall], said: &str, out: &mut Vec<Event>) -> Option<String> {
-        if self.finish != Some(FinishReason::Length) {
+    /// The first call as the answer's text, and the whole text where it is not what the deltas say. What is called after it
+    /// is no second answer: the first one is whole, wherever the token limit cut the others.
+    fn end_answer(
+        &mut self,
+        calls: &[ToolCall],
+        said: &str,
+        ledger: &mut Ledger,
+        out: &mut Vec<Event>,
+    ) -> Option<String> {
+        if calls.len() > 1 {
+            ledger.note(Rule::ExtraCall, "the answer is the first of them");
+        }
+        if calls.len() > 1 || self.finish != Some(FinishReason::Length) {
             self.finish = Some(FinishReason::Stop);
         }
-        let mut texts: Vec<&str> = calls.iter().map(|call| call.arguments.as_str()).collect();
-        texts.dedup();
-        let text = texts.join("\n");
+        let text = calls.first().map(|call| call.arguments.clone()).unwrap_or_default();
         if said.is_empty() {
             out.push(Event::ContentDelta { content: text });
             return None;

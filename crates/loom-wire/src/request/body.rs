@@ -95,6 +95,15 @@ pub(super) fn encode(
         if let Some(choice) = features.choice.as_deref().filter(|_| own("tool_choice")) {
             map.add("tool_choice", choice)?;
         }
+        // One answer is wanted, not several at once.
+        let is_said = request.params.get("parallel_tool_calls").is_some_and(|value| !value.is_null());
+        if features.format.answer_is_call
+            && !is_said
+            && profile.parallel_tool_calls != Some(false)
+            && own("parallel_tool_calls")
+        {
+            map.add("parallel_tool_calls", &false)?;
+        }
     }
     if let Some((name, value)) = features.format.own_field.as_ref().filter(|(name, _)| own(name)) {
         map.add(name, value)?;

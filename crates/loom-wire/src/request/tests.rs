@@ -252,6 +252,7 @@ fn response_format_goes_down_its_ladder() {
     let (body, notes) = sent(&request, &at(FormatSupport::Tool));
     assert_eq!(body["tools"][0]["function"]["parameters"], schema);
     assert_eq!(body["tool_choice"]["function"]["name"], "w");
+    assert_eq!(body["parallel_tool_calls"], false);
     assert!(body.get("response_format").is_none() && notes.len() == 1 && !told(&body));
     assert!(encode(&request, "m", &at(FormatSupport::Tool)).unwrap().answer_is_call);
     // A grammar that is not known is no rung.
