@@ -163,13 +163,17 @@ impl Choice<'_> {
 }
 
 impl Delta<'_> {
-    /// Whether there is text, thinking or a call in it.
+    /// Whether there is text, thinking, a refusal or a call in it.
     pub fn says_something(&self) -> bool {
-        let said = |said: &Said<'_>| said.text.filled().or(said.thinking.filled()).is_some();
+        let said = |said: &Said<'_>| {
+            said.text.filled().or(said.thinking.filled()).is_some() || !said.refusal.is_empty()
+        };
         said(&self.content)
             || said(&self.reasoning_content)
             || said(&self.reasoning)
+            || self.refusal.filled().is_some()
             || !self.tool_calls.0.is_empty()
+            || self.function_call.as_ref().is_some_and(|function| function.size() > 0)
     }
 }
 

@@ -56,6 +56,8 @@ rules! {
     WholeForStream = "whole_for_stream" in "answer",
     /// A whole completion was answered by a stream.
     StreamForWhole = "stream_for_whole" in "answer",
+    /// Chunks of the stream held messages where deltas should be; of each counted what those before it had not said.
+    MessageForDelta = "message_for_delta" in "answer",
     /// A tool call came without an id; one was made.
     ToolCallIdMade = "tool_call_id_made" in "answer.tool_calls.id",
     /// Two tool calls had one id; the later got a new one.

@@ -206,6 +206,7 @@ impl AnswerDecoder {
                 }
                 let mut decoder = SseDecoder::new(self.reader.limits.event_bytes);
                 decoder.push(&start);
+                self.reader.fold.expect_more();
                 self.form = Form::Stream(Box::new(decoder));
                 self.read_frames(out)
             }
@@ -229,6 +230,7 @@ impl AnswerDecoder {
         if self.stream_wanted && line.is_some_and(mend::is_chunk) {
             let mut decoder = SseDecoder::new(self.reader.limits.event_bytes);
             decoder.push(body);
+            self.reader.fold.expect_more();
             self.form = Form::Stream(Box::new(decoder));
             self.payloads = 0;
             return self.read_frames(out);

@@ -127,7 +127,7 @@ impl Reader {
         match serde_json::from_str::<Chunk<'_>>(text) {
             Ok(chunk) if chunk.choices.is_some() || chunk.error.as_ref().is_some_and(chunk::is_error) => {
                 self.fold.keep(text, &chunk);
-                self.fold.absorb(chunk, &mut self.ledger, out).map_err(|api| named(api, text))
+                self.fold.absorb(chunk, &self.sum, &mut self.ledger, out).map_err(|api| named(api, text))
             }
             Ok(chunk) => {
                 // No choices: a usage on its own, or an error in one of the shapes that have no `error` key.
@@ -139,7 +139,7 @@ impl Reader {
                 if let Some(api) = shape.as_ref().and_then(ApiError::from_body) {
                     return Err(named(api, text));
                 }
-                self.fold.absorb(chunk, &mut self.ledger, out).map_err(|api| named(api, text))
+                self.fold.absorb(chunk, &self.sum, &mut self.ledger, out).map_err(|api| named(api, text))
             }
             Err(cause) => {
                 if mend::surrogates(text).is_some() {
@@ -151,6 +151,7 @@ impl Reader {
                 }
                 if let Some(objects) = mend::several(text) {
                     self.ledger.note(Rule::FramingMended, "several objects in one event");
+                    self.fold.expect_more();
                     return objects.iter().try_for_each(|object| self.chunk(object, out));
                 }
                 if let Some(mended) = mend::control_characters(text) {

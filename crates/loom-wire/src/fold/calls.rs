@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::arguments;
 use crate::chunk::{CallFragment, FunctionFragment};
 use crate::fold::json_size;
+use crate::fold::message::Place;
 use crate::ledger::{Ledger, Rule};
 use crate::lenient::{Arguments, Text};
 use crate::text::calls::WrittenCall;
@@ -59,13 +60,70 @@ impl Calls {
         self.held
     }
 
-    /// Adds the fragments of one delta. `whole` says that they are whole calls, which have no index.
-    pub(super) fn add(&mut self, fragments: Vec<CallFragment<'_>>, whole: bool, ledger: &mut Ledger) {
+    /// Adds the fragments of one delta, or the calls of one message.
+    pub(super) fn add(&mut self, fragments: Vec<CallFragment<'_>>, place: Place, ledger: &mut Ledger) {
         let before = self.calls.len();
         let mut touched = None;
-        for fragment in fragments {
-            touched = Some(self.add_fragment(fragment, (before, touched, whole), ledger));
+        for (position, mut fragment) in fragments.into_iter().enumerate() {
+            if place == Place::Message && self.has_grown(position, &mut fragment, before) {
+                continue;
+            }
+            touched = Some(self.add_fragment(fragment, (before, touched, place), ledger));
         }
+    }
+
+    /// Whether a call of a message is one that an earlier message held, too, by its id, its index or else its place: what
+    /// is new in it is then added. `before` is the number of calls before this message.
+    fn has_grown(&mut self, position: usize, fragment: &mut CallFragment<'_>, before: usize) -> bool {
+        let known = self.calls.get_mut(..before).unwrap_or_default();
+        let with = |test: &dyn Fn(&CallUnderWay) -> bool| known.iter().rposition(test);
+        let in_place = |id: &str| known.get(position).is_some_and(|call| call.id == id).then_some(position);
+        let at = match (fragment.id.filled(), fragment.index.value) {
+            // An id may come late.
+            (Some(id), _) => in_place(id).or_else(|| with(&|call| call.id == id)).or_else(|| in_place("")),
+            (None, Some(index)) => with(&|call| call.index == Some(index)),
+            (None, None) => Some(position),
+        };
+        let name = fragment.function.name.filled().or(fragment.name.filled()).unwrap_or_default().trim();
+        let may_be = |call: &CallUnderWay| call.name == name || call.name.is_empty() || name.is_empty();
+        let Some(call) = at.and_then(|at| known.get_mut(at)).filter(|call| may_be(call)) else {
+            return false;
+        };
+        let arguments = [&fragment.function.arguments, &fragment.arguments];
+        let (now, is_text) = match arguments.into_iter().find(|it| **it != Arguments::Absent) {
+            Some(Arguments::Text(text)) => (text.as_ref(), true),
+            Some(Arguments::Json(json)) => (json.as_str(), false),
+            _ => ("", true),
+        };
+        let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+        let more = match now.strip_prefix(call.arguments.as_str()).filter(|_| is_text) {
+            Some(more) => more,
+            None if now.is_empty() && name.is_empty() => "",
+            None if value(now).is_some_and(|now| value(&call.arguments) == Some(now)) => "",
+            // The same call as a whole once more: the last one counts.
+            None if is_text
+                && fragment.id.filled() == Some(&call.id)
+                && call.is_complete()
+                && arguments::is_complete(now) =>
+            {
+                call.arguments.clear();
+                now
+            }
+            None => return false,
+        };
+        call.arguments.push_str(more);
+        self.held += more.len();
+        for (kept, new) in [(&mut call.name, name), (&mut call.id, fragment.id.as_str())] {
+            if kept.is_empty() {
+                kept.push_str(new);
+                self.held += new.len();
+            }
+        }
+        if let Some(extra) = fragment.extra_content.take() {
+            self.held += json_size(&extra);
+            call.extra.insert("extra_content".to_owned(), extra);
+        }
+        true
     }
 
     /// Adds to the call in the older form.
@@ -93,12 +151,12 @@ impl Calls {
 
     /// Adds a fragment to the call it belongs to and returns that call's position.
     ///
-    /// `before` is the number of calls before this delta, `touched` the call that the delta's last fragment went to,
-    /// `whole` says that the fragments are whole calls, which have no index.
+    /// `before` is the number of calls before this delta, `touched` the call that the delta's last fragment went to. The
+    /// calls of messages have no index.
     fn add_fragment(
         &mut self,
         fragment: CallFragment<'_>,
-        (before, touched, whole): (usize, Option<usize>, bool),
+        (before, touched, place): (usize, Option<usize>, Place),
         ledger: &mut Ledger,
     ) -> usize {
         let CallFragment { index, id, mut function, name, arguments, extra_content } = fragment;
@@ -110,7 +168,8 @@ impl Calls {
             function.arguments = arguments;
         }
         let at = self.find_call(index, &id, &function, before, touched).unwrap_or_else(|| {
-            if !whole && (index.is_none() || self.calls.iter().any(|call| call.index == index)) {
+            if place == Place::Delta && (index.is_none() || self.calls.iter().any(|call| call.index == index))
+            {
                 ledger.note(Rule::ToolCallIndex, "missing or shared by two calls");
             }
             self.calls.push(CallUnderWay { index, ..CallUnderWay::default() });

@@ -5,18 +5,20 @@
 //! concatenation; the last usage counts, and usages are never summed.
 
 mod calls;
+mod message;
 
 use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
 use crate::chunk::{Choice, Chunk, Delta, WireUsage};
-use crate::event::{Event, Finish, FinishReason, Usage};
+use crate::event::{Completion, Event, Finish, FinishReason, Usage};
 use crate::ledger::{Ledger, Rule};
 use crate::lenient::{Aside, Reason, Said};
 use crate::repeat::{Part, Repeat};
 use crate::text::{Expected, TextReader};
 use crate::tool::ToolCall;
 use calls::Calls;
+use message::{Messages, Place};
 
 /// The state of an answer under way.
 #[derive(Debug, Default)]
@@ -38,8 +40,14 @@ pub struct Fold {
     reasoning_details: Vec<Value>,
     /// An answer was seen: at least one chunk with choices.
     begun: bool,
-    /// A delta has brought text or calls.
+    /// A delta has brought text, thinking or calls.
     said_by_deltas: bool,
+    /// A delta has brought text.
+    content_by_deltas: bool,
+    /// This is not the one message of a whole answer.
+    more_may_follow: bool,
+    /// What the messages of a stream have said.
+    messages: Option<Box<Messages>>,
     /// Bytes taken in that wait for the end: calls, refusal, details.
     held: usize,
 }
@@ -51,11 +59,17 @@ impl Fold {
         Self { text: TextReader::new(expected), answer_is_call, ..Self::default() }
     }
 
+    /// The answer is a stream: a message in it need not be all.
+    pub fn expect_more(&mut self) {
+        self.more_may_follow = true;
+    }
+
     /// Adds a chunk or a whole answer. Events go to `out`; an error that the chunk carries is returned, and
-    /// everything that came before stays.
+    /// everything that came before stays. `said` is the answer so far.
     pub fn absorb(
         &mut self,
         chunk: Chunk<'_>,
+        said: &Completion,
         ledger: &mut Ledger,
         out: &mut Vec<Event>,
     ) -> Result<(), ApiError> {
@@ -71,6 +85,7 @@ impl Fold {
         if let Some(error) = chunk.error.filter(crate::chunk::is_error) {
             return Err(ApiError::from_error_value(&error));
         }
+        let from = out.len();
         for choice in chunk.choices.map(|list| list.0).unwrap_or_default() {
             if choice.says_nothing() {
                 continue;
@@ -80,7 +95,8 @@ impl Fold {
                 ledger.note(Rule::ExtraChoice, "only the first choice is delivered");
                 continue;
             }
-            self.absorb_choice(choice, ledger, out)?;
+            let said = Some(said).filter(|_| out.len() == from);
+            self.absorb_choice(choice, said, ledger, out)?;
         }
         Ok(())
     }
@@ -136,7 +152,8 @@ impl Fold {
 
     /// How many bytes wait here for the end of the answer.
     pub fn held(&self) -> usize {
-        self.held + self.calls.held() + self.text.held()
+        let messages = self.messages.as_ref().map_or(0, |messages| messages.held());
+        self.held + self.calls.held() + self.text.held() + messages
     }
 
     /// How many tool calls there are so far.
@@ -270,6 +287,7 @@ impl Fold {
     fn absorb_choice(
         &mut self,
         choice: Choice<'_>,
+        said: Option<&Completion>,
         ledger: &mut Ledger,
         out: &mut Vec<Event>,
     ) -> Result<(), ApiError> {
@@ -277,22 +295,16 @@ impl Fold {
         if let Some(error) = choice.error.filter(crate::chunk::is_error) {
             return Err(ApiError::from_error_value(&error));
         }
-        // Perplexity sends a growing `message` beside each `delta`: the delta is the one to add, and a message that
-        // comes alone after deltas with text repeats them.
+        let ends = !self.more_may_follow || matches!(choice.finish_reason, Reason::Given(_));
         match (choice.delta, choice.message) {
-            (Some(delta), _) => {
-                self.said_by_deltas |= delta.says_something();
-                self.absorb_delta(delta, false, ledger, out);
+            (Some(delta), None) => {
+                self.note_delta(&delta);
+                self.absorb_delta(delta, Place::Delta, ledger, out);
             }
-            (None, Some(message)) if !self.said_by_deltas => self.absorb_delta(*message, true, ledger, out),
-            (None, Some(message)) if self.calls.is_empty() => {
-                let calls = Delta { tool_calls: message.tool_calls, ..Delta::default() };
-                self.absorb_delta(calls, true, ledger, out);
-            }
-            (None, Some(_)) => {}
+            (delta, Some(message)) => self.absorb_message(delta, *message, (ends, said), ledger, out),
             (None, None) => {
                 let delta = Delta { content: choice.text, ..Delta::default() };
-                self.absorb_delta(delta, false, ledger, out);
+                self.absorb_delta(delta, Place::Delta, ledger, out);
             }
         }
         match choice.finish_reason {
@@ -312,18 +324,34 @@ impl Fold {
         Ok(())
     }
 
-    fn absorb_delta(&mut self, delta: Delta<'_>, whole: bool, ledger: &mut Ledger, out: &mut Vec<Event>) {
+    /// Notes what deltas say; returns whether this one says something.
+    fn note_delta(&mut self, delta: &Delta<'_>) -> bool {
+        let says_something = delta.says_something();
+        self.said_by_deltas |= says_something;
+        self.content_by_deltas |= delta.content.text.filled().is_some();
+        says_something
+    }
+
+    fn absorb_delta(&mut self, delta: Delta<'_>, place: Place, ledger: &mut Ledger, out: &mut Vec<Event>) {
         let details = match delta.reasoning_details {
             Some(Value::Array(details)) => details,
             _ => Vec::new(),
         };
-        self.add_reasoning(&delta.reasoning_content, &delta.reasoning, &delta.content, &details, out);
+        let known = match place {
+            Place::Message if message::has_grown(&self.reasoning_details, &details) => {
+                std::mem::take(&mut self.reasoning_details)
+            }
+            _ => Vec::new(),
+        };
+        let in_details = || message::thoughts(&known, &details);
+        self.add_reasoning(&delta.reasoning_content, &delta.reasoning, &delta.content, in_details, out);
         self.held += details.iter().map(json_size).sum::<usize>();
+        self.held -= known.iter().map(json_size).sum::<usize>();
         self.reasoning_details.extend(details);
         if delta.content.odd_parts {
             ledger.note(Rule::ContentPart, "of unknown form");
         }
-        self.text.push(delta.content.text.0, whole, ledger, out);
+        self.text.push(delta.content.text.0, place == Place::Whole, ledger, out);
         // `false` is how some say that there is none.
         let refused =
             delta.refusal.filled().filter(|said| *said != "false").unwrap_or(&delta.content.refusal);
@@ -332,8 +360,8 @@ impl Fold {
         if let Some(function) = delta.function_call {
             self.calls.add_function(*function, ledger);
         }
-        self.calls.add(delta.tool_calls.0, whole, ledger);
-        if !whole {
+        self.calls.add(delta.tool_calls.0, place, ledger);
+        if place != Place::Whole {
             self.say_answer(out);
         }
     }
@@ -344,16 +372,11 @@ impl Fold {
         reasoning_content: &Said<'_>,
         reasoning: &Said<'_>,
         content: &Said<'_>,
-        details: &[Value],
+        in_details: impl Fn() -> String,
         out: &mut Vec<Event>,
     ) {
         let field = |said: &Said<'_>| said.text.filled().or(said.thinking.filled()).map(str::to_owned);
-        let in_details = || {
-            let text = |detail: &Value| {
-                ["text", "summary"].iter().find_map(|key| Some(detail.get(key)?.as_str()?.to_owned()))
-            };
-            Some(details.iter().filter_map(text).collect::<String>()).filter(|text| !text.is_empty())
-        };
+        let in_details = || Some(in_details()).filter(|text| !text.is_empty());
         for text in [
             field(reasoning_content).or_else(|| field(reasoning)).or_else(in_details),
             content.thinking.filled().map(str::to_owned),
