@@ -191,6 +191,53 @@ async fn a_format_that_is_passed_over_is_told_in_the_prompt_at_once_and_from_the
     }
 }
 
+/// Anthropic's layer ignores `response_format`; behind a company's proxy nothing says so before its first answer.
+#[tokio::test]
+async fn a_first_call_to_an_endpoint_that_ignores_formats_gets_json_or_is_told_what_to_do() {
+    let at = async || {
+        let server = Server::start(servers::anthropic()).await.unwrap();
+        let settings = UnifiedLlm::builder().provider("openai").base_url(server.base_url());
+        (server, settings.model("claude-sonnet-5").api_key("key").max_retries(0).build().unwrap())
+    };
+    let tells = |body: &Value| body["messages"].to_string().contains("JSON schema");
+
+    let (server, llm) = at().await;
+    fits(&llm.generate(typed("Paris for 3 days")).await.unwrap());
+    assert_eq!(bodies(&server).iter().map(tells).collect::<Vec<_>>(), [false, true]);
+
+    let (server, llm) = at().await;
+    let mut request = typed("Paris for 3 days");
+    request.response_format = Some(json!({"type": "json_object"}));
+    let answer = llm.generate(request).await.unwrap();
+    assert!(serde_json::from_str::<Value>(&answer.content).unwrap().is_object());
+    assert_eq!(server.requests().len(), 2);
+
+    let (_server, llm) = at().await;
+    let stream = || loom::collect(llm.stream(Request { stream: true, ..typed("Paris for 3 days") }));
+    let error = stream().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BadResponse);
+    assert!(error.hint.as_ref().unwrap().contains("the next call may succeed"), "{error}");
+    assert!(error.partial.as_ref().unwrap().content.starts_with("You said"));
+    fits(&stream().await.unwrap());
+
+    for streams in [false, true] {
+        let (server, llm) = at().await;
+        let agent = loom::agent("a").llm(llm).output_type::<Trip>().build().unwrap();
+        let answer = if streams {
+            let events: Vec<_> = futures_util::StreamExt::collect(agent.stream("Paris for 3 days")).await;
+            match events.into_iter().last() {
+                Some(Ok(loom::AgentEvent::Finish { message, .. })) => *message,
+                other => panic!("{other:?}"),
+            }
+        } else {
+            agent.run("Paris for 3 days").await.unwrap()
+        };
+        answer.parsed_as::<Trip>().unwrap();
+        assert!(answer.ledger.iter().any(|entry| entry.rule == Rule::OutputRepaired));
+        assert_eq!(server.requests().len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_fit_in_the_end_is_an_error_with_the_text_and_the_places() {
     let bad = "{\"city\": \"Paris\", \"days\": \"many\"}";

@@ -223,7 +223,10 @@ impl Call {
             attempts += 1;
             // What a failed attempt brought stays until it is repeated: if it is not, it is delivered.
             self.decoded.clear();
-            let format = FormatCheck::of(&self.request, llm.strict, origin, &model)?;
+            let format = {
+                let manner = (llm.strict, adaptation.may_tell_format());
+                FormatCheck::of(&self.request, manner, origin, &model)?
+            };
             let Encoded { body, stream, answer_is_call, notes, conversation } =
                 adaptation.encode(&self.request, &llm.written)?;
             let body = Bytes::from(body);

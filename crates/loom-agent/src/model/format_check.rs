@@ -14,6 +14,10 @@ use crate::schema::{Problem, Validator};
 /// The most problems that an error's message names.
 const SHOWN: usize = 3;
 
+/// For a stream that was delivered, so that it is not asked for again.
+const TOLD_FROM_NOW_ON: &str = "the endpoint has passed over response_format: from now on Loom tells it the format in the prompt as \
+     well, so the next call may succeed";
+
 /// What the answer to a request must be.
 pub(crate) struct FormatCheck {
     /// `None`: any JSON.
@@ -21,6 +25,8 @@ pub(crate) struct FormatCheck {
     /// The caller checks by himself.
     unchecked: bool,
     strict: bool,
+    /// The prompt says nothing of the format yet, and may.
+    untold: bool,
     /// Whom the lesson is about: origin and model.
     place: (String, String),
 }
@@ -32,7 +38,7 @@ impl FormatCheck {
     /// `config` if the schema is none. It is left to the server where the caller checks by himself.
     pub(crate) fn of(
         request: &Request,
-        strict: bool,
+        (strict, untold): (bool, bool),
         origin: &str,
         model: &str,
     ) -> Result<Option<Self>, LlmError> {
@@ -50,7 +56,7 @@ impl FormatCheck {
             Some(Err(error)) => return Err(error),
         };
         let place = (origin.to_owned(), model.to_owned());
-        Ok(Some(Self { validator, unchecked: request.unchecked, strict, place }))
+        Ok(Some(Self { validator, unchecked: request.unchecked, strict, untold, place }))
     }
 
     /// Whether the decoder is to look for JSON.
@@ -94,6 +100,14 @@ impl FormatCheck {
     pub(crate) fn passed_over(&self) {
         if !self.strict {
             Adaptation::remember_format(&self.place.0, &self.place.1);
+        }
+    }
+
+    /// The endpoint has passed over the format, as this error says.
+    pub(crate) fn passed_over_by(&self, error: &mut LlmError) {
+        self.passed_over();
+        if self.untold {
+            error.hint = Some(TOLD_FROM_NOW_ON.to_owned());
         }
     }
 

@@ -103,10 +103,10 @@ impl Reading {
         };
         let result = match (&self.format, result) {
             (Some(format), Ok(())) if self.decoder.is_done() => format.check(&mut self.decoder, out),
-            (Some(format), Err(error)) => {
+            (Some(format), Err(mut error)) => {
                 if error.kind == ErrorKind::BadResponse && error.param.as_deref() == Some(json_answer::PARAM)
                 {
-                    format.passed_over();
+                    format.passed_over_by(&mut error);
                 }
                 Err(error)
             }

@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{LazyLock, PoisonError, RwLock};
 
+use loom_wire::profile::FormatSupport;
 use loom_wire::request::{self, Encoded, Written};
 use loom_wire::{ErrorKind, LlmError, Profile, Request};
 use serde_json::Value;
@@ -169,11 +170,17 @@ impl Adaptation {
         false
     }
 
+    /// Whether the prompt says nothing of the format yet, and may.
+    pub(crate) fn may_tell_format(&self) -> bool {
+        let told = self.learnt.format_in_prompt == Some(true)
+            || self.known.response_format == Some(FormatSupport::Prompt);
+        self.leave != Leave::None && !told
+    }
+
     /// Whether the format can be told in the prompt as well, since the endpoint has passed over it; if so, `encode` yields
     /// that request.
     pub(crate) fn tell_format(&mut self, request: &Request, sent: &[u8]) -> bool {
-        let is_new = self.leave != Leave::None && self.cures < MAX_CURES;
-        if !is_new || self.learnt.format_in_prompt == Some(true) {
+        if !self.may_tell_format() || self.cures >= MAX_CURES {
             return false;
         }
         let told = Profile { format_in_prompt: Some(true), ..self.learnt.clone() };
