@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::header::{HeaderMap, HeaderName};
 use loom_wire::limits::{self, Limits};
 use loom_wire::{ErrorKind, LedgerEntry, LlmError, api_error};
-use reqwest::Response;
-use reqwest::header::{HeaderMap, HeaderName};
 use tokio::time::Sleep;
+use url::Url;
 
 use super::clocks::Clocks;
 use super::environment::Via;
-use super::explanation::Sent;
+use super::response::Response;
 use super::server::Seen;
 use super::transport::Way;
 use super::{advice, failure};
@@ -27,8 +27,8 @@ const ERROR_BODY_PAUSE: Duration = Duration::from_secs(10);
 /// The head of a successful answer, and its bytes as they come. Dropping it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The request that is answered.
-    sent: Arc<Sent>,
+    /// The URL of the request that is answered.
+    asked: Url,
     way: Arc<Way>,
     /// The server's name for the request.
     pub(crate) request_id: Option<String>,
@@ -45,15 +45,15 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(super) fn new(
-        sent: Arc<Sent>,
+        asked: &Url,
         way: Arc<Way>,
         response: Response,
         unknown_server: Option<Arc<Seen>>,
     ) -> Self {
         Self {
-            sent,
+            asked: asked.clone(),
             way,
-            request_id: request_id(response.headers()),
+            request_id: request_id(&response.headers),
             changes: Vec::new(),
             unknown_server,
             response,
@@ -64,7 +64,7 @@ impl Answer {
 
     /// The URL that answered, fit to be shown.
     pub(crate) fn url(&self) -> String {
-        self.way.shown(&self.sent.url)
+        self.way.shown(&self.asked)
     }
 
     /// More bytes, or `None` at a clean end.
@@ -72,14 +72,14 @@ impl Answer {
         let read = clocks.wait_again(&mut self.timer, self.response.chunk()).await?;
         self.ended = matches!(read, Ok(None));
         let bytes = read.map_err(|error| {
-            let causes = failure::chain(&error);
+            let causes = error.chain();
             LlmError::new(
                 ErrorKind::StreamInterrupted,
                 format!("the connection broke before the answer was complete: {causes}"),
             )
         })?;
         if let (Some(bytes), Some(server)) = (&bytes, self.unknown_server.take()) {
-            server.look(self.response.headers(), bytes);
+            server.look(&self.response.headers, bytes);
         }
         Ok(bytes)
     }
@@ -126,8 +126,8 @@ impl Answer {
                 break;
             }
         }
-        let mut error = api_error::from_http(self.response.status().as_u16(), &body);
-        advice::apply(&mut error, self.response.headers(), std::time::SystemTime::now());
+        let mut error = api_error::from_http(self.response.status.as_u16(), &body);
+        advice::apply(&mut error, &self.response.headers, std::time::SystemTime::now());
         error.request_id = self.request_id.take().or(error.request_id.take());
         error.url = Some(self.url());
         // Over TLS, only the server's own answers arrive here; without it, the proxy's do as well.

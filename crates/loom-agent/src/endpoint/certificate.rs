@@ -1,6 +1,5 @@
 //! Judging a server's certificate, and saying what is wrong with it: whose it is, who issued it, until when it held.
 
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -199,22 +198,19 @@ impl fmt::Display for Flaw {
 
 impl std::error::Error for Flaw {}
 
-/// What a failed connection says about certificates, if that is why it failed.
-pub(super) fn explain(error: &reqwest::Error, place: &str) -> Option<LlmError> {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        // An io::Error hides what it carries from `source`.
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let tls =
-            cause.downcast_ref::<Error>().or_else(|| inner.and_then(|inner| inner.downcast_ref::<Error>()));
+/// What the causes of a failed connection say about certificates, if that is why it failed.
+pub(super) fn explain<'a>(
+    causes: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>,
+    place: &str,
+) -> Option<LlmError> {
+    for tls in causes.filter_map(|cause| cause.downcast_ref::<Error>()) {
         match tls {
-            Some(Error::InvalidCertificate(CertificateError::Other(OtherError(flaw)))) => {
+            Error::InvalidCertificate(CertificateError::Other(OtherError(flaw))) => {
                 return flaw.downcast_ref::<Flaw>().map(|flaw| flaw.explain(place));
             }
-            Some(Error::AlertReceived(alert)) => return refused_by_the_server(*alert, place),
+            Error::AlertReceived(alert) => return refused_by_the_server(*alert, place),
             _ => {}
         }
-        next = inner.map_or_else(|| cause.source(), |inner| Some(inner as &dyn std::error::Error));
     }
     None
 }

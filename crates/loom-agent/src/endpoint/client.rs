@@ -8,10 +8,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use loom_wire::{ErrorKind, LlmError};
-use reqwest::{Request, Response};
 
 use super::credential::CallbackError;
-use super::failure;
+use super::response::Response;
+use super::sent::Sent;
 
 /// The bytes of an answer as they come. Dropping it ends the request.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, CallbackError>> + Send>>;
@@ -74,10 +74,8 @@ impl fmt::Debug for HttpClient {
 }
 
 /// Sends a request through a transport.
-pub(super) async fn send(transport: &dyn Transport, request: Request) -> Result<Response, LlmError> {
-    let request = http::Request::try_from(request)
-        .map_err(|error| LlmError::config(format!("the request cannot be sent: {}", failure::chain(&error))))?
-        .map(|body| Bytes::copy_from_slice(body.as_bytes().unwrap_or_default()));
+pub(super) async fn send(transport: &dyn Transport, request: &Sent) -> Result<Response, LlmError> {
+    let request = request.http()?;
     let response = transport.send(request).await.map_err(|error| match error.downcast::<LlmError>() {
         Ok(known) => *known,
         Err(error) => {
@@ -85,5 +83,6 @@ pub(super) async fn send(transport: &dyn Transport, request: Request) -> Result<
         }
     })?;
     // A body is asked once more behind its end, which not every stream bears.
-    Ok(response.map(|body| reqwest::Body::wrap_stream(body.fuse())).into())
+    let response = response.map(|body| reqwest::Body::wrap_stream(body.fuse()));
+    Ok(reqwest::Response::from(response).into())
 }

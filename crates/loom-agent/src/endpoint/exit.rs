@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use loom_wire::{ErrorKind, Link, LlmError};
-use reqwest::{Client, Request, Response, Url};
 use tokio::time::Instant;
+use url::Url;
 
 use super::base_url::BaseUrl;
 use super::client::{self, HttpClient};
 use super::clocks::Clocks;
 use super::environment::{Environment, Via};
-use super::failure;
+use super::failure::Failure;
 use super::network::Network;
-use super::transport::{self, Way};
+use super::response::Response;
+use super::sent::Sent;
+use super::transport::{self, Client, Kind, Way};
 
 /// A connection that the server has closed shows it as soon as something is sent on it: after one way there and back.
 const STALE: Duration = Duration::from_secs(2);
@@ -25,8 +27,8 @@ pub(super) struct Exit {
     /// The caller's own client, instead of Loom's.
     given: Option<HttpClient>,
     way: Arc<Way>,
-    /// The client that was used last, with the runtime and the process that it belongs to, and whether it speaks TLS.
-    used: Mutex<Option<(tokio::runtime::Id, u32, bool, Client)>>,
+    /// The client that was used last, with the runtime and the process that it belongs to, and its kind.
+    used: Mutex<Option<(tokio::runtime::Id, u32, Kind, Client)>>,
     /// There has been an answer, so that connections may be kept.
     answered: AtomicBool,
 }
@@ -79,20 +81,15 @@ impl Exit {
         if self.given.is_some() { None } else { self.way.via(url).ok().flatten() }
     }
 
-    /// Sends a request and waits for the head of the answer, within the clocks. `url` is the request's.
+    /// Sends a request and waits for the head of the answer, within the clocks.
     ///
     /// Where connections may be kept from earlier calls and one turns out to have been closed before anything of an answer
     /// came, the request is sent once more: it has not reached anybody. It is no try of the call.
-    pub(super) async fn send(
-        &self,
-        request: &(dyn Fn() -> Request + Sync),
-        url: &Url,
-        clocks: &Clocks,
-    ) -> Result<Response, LlmError> {
+    pub(super) async fn send(&self, request: &Sent, clocks: &Clocks) -> Result<Response, LlmError> {
+        let url = &request.url;
         let result = match &self.given {
             Some(HttpClient::Transport(transport)) => {
-                let result =
-                    clocks.wait(client::send(transport.as_ref(), request())).await.map_err(unanswered);
+                let result = clocks.wait(client::send(transport.as_ref(), request)).await.map_err(unanswered);
                 result.and_then(|result| result)
             }
             _ => {
@@ -101,15 +98,15 @@ impl Exit {
                 let started = Instant::now();
                 let mut may_be_kept = self.given.is_none() && self.answered.load(Ordering::Relaxed);
                 loop {
-                    let sent = clocks.wait(client.execute(request())).await;
-                    match sent.map_err(unanswered) {
+                    let sent = clocks.wait(client.execute(request)).await;
+                    match sent.map_err(unanswered).and_then(|sent| sent) {
                         Ok(Ok(response)) => {
                             self.answered.store(true, Ordering::Relaxed);
                             break Ok(response);
                         }
                         Ok(Err(error)) => {
                             let was_kept = std::mem::take(&mut may_be_kept);
-                            if !(was_kept && failure::is_closed(&error) && started.elapsed() < STALE) {
+                            if !(was_kept && error.is_closed() && started.elapsed() < STALE) {
                                 break Err(self.explain(&error, url, via.as_ref()));
                             }
                             tracing::debug!(target: "loom", "the server had closed the connection; using another");
@@ -127,38 +124,38 @@ impl Exit {
 
     fn client(&self, url: &Url, via: Option<&Via>) -> Result<Client, LlmError> {
         if let Some(HttpClient::Reqwest(client)) = &self.given {
-            return Ok(client.clone());
+            return Ok(Client::Reqwest(client.clone()));
         }
+        let kind = self.way.kind(url, via);
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| {
                 LlmError::config("Loom needs a tokio runtime: call it within #[tokio::main] or block_on")
             })?
             .id();
         let process = std::process::id();
-        let tls = url.scheme() == "https" || via.is_some_and(|via| via.url.scheme() == "https");
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         match used.as_ref() {
-            Some((at, of, speaks, client)) if (*at, *of, *speaks) == (runtime, process, tls) => {
+            Some((at, of, known, client)) if (*at, *of, *known) == (runtime, process, kind) => {
                 Ok(client.clone())
             }
             _ => {
-                let client = transport::client(&self.way, runtime, tls)?;
-                *used = Some((runtime, process, tls, client.clone()));
+                let client = transport::client(&self.way, runtime, kind)?;
+                *used = Some((runtime, process, kind, client.clone()));
                 Ok(client)
             }
         }
     }
 
-    fn explain(&self, error: &reqwest::Error, url: &Url, via: Option<&Via>) -> LlmError {
+    fn explain(&self, error: &Failure, url: &Url, via: Option<&Via>) -> LlmError {
         if let Some(socket) = self.way.socket.as_ref().filter(|_| error.is_connect()) {
-            let causes = failure::chain(error);
+            let causes = error.chain();
             let message = format!("no connection to the socket {}: {causes}", socket.display());
             return LlmError::new(ErrorKind::Connection, message)
                 .with_link(Link::Tcp)
                 .with_hint("is the server running, and may this user open its socket?");
         }
         // A client that was given has a clock of its own.
-        failure::explain(error, url, via, self.way.connect.filter(|_| self.given.is_none()))
+        error.explain(url, via, self.way.connect.filter(|_| self.given.is_none()))
     }
 }
 
@@ -173,10 +170,11 @@ impl fmt::Debug for Exit {
 /// # Errors
 /// `config` if the environment names a proxy or certificates that cannot be used.
 #[cfg(feature = "mcp")]
-pub(crate) fn client_for(url: &Url) -> Result<Client, LlmError> {
+pub(crate) fn client_for(url: &Url) -> Result<reqwest::Client, LlmError> {
     let base = BaseUrl::parse(url.as_str())?;
     let exit = Exit::new(&base, &Network::default(), None, Some(Duration::from_secs(10)))?;
-    exit.client(url, exit.way.via(url)?.as_ref())
+    let is_tls = exit.way.kind(url, exit.way.via(url)?.as_ref()) == Kind::Tls;
+    transport::build(&exit.way, is_tls)
 }
 
 /// A host's name as URLs have it: in lower case, and in ASCII (`bücher.example` is `xn--bcher-kva.example`).

@@ -3,17 +3,15 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use loom_wire::LedgerEntry;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
 };
-use reqwest::{Method, Request, Url};
 use serde::Serialize;
 use serde_json::Value;
+use url::Url;
 
-use super::visible;
+use super::sent::Sent;
 
 /// The variable that stands for the key.
 const KEY: &str = "LOOM_API_KEY";
@@ -54,36 +52,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// A request as it was sent, secrets included. `Debug` shows none.
-#[derive(Clone)]
-pub(crate) struct Sent {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    /// The key is shown as basic authentication of this user; `""`: the key names him itself.
-    pub(crate) basic_user: Option<String>,
-}
-
-impl fmt::Debug for Sent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sent").field("url", &self.shown_url()).finish_non_exhaustive()
-    }
-}
-
 impl Sent {
-    /// The request itself.
-    pub(crate) fn request(&self) -> Request {
-        let mut request = Request::new(self.method.clone(), self.url.clone());
-        self.headers.clone_into(request.headers_mut());
-        *request.body_mut() = (!self.body.is_empty()).then(|| self.body.clone().into());
-        request
-    }
-
-    pub(crate) fn shown_url(&self) -> String {
-        visible(&self.url)
-    }
-
     /// The curl command. `scrub` takes known secrets out of the body.
     pub(crate) fn curl(&self, scrub: impl Fn(&mut String)) -> String {
         let mut body = without_secret_fields(&self.body);
@@ -185,6 +154,9 @@ fn without_secret_fields(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, Method};
+
     use super::*;
 
     fn sent(url: &str, headers: &[(&'static str, &str, bool)], body: &str) -> Sent {

@@ -6,49 +6,107 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use hyper_util::client::legacy;
 use loom_wire::{ErrorKind, Link, LlmError};
-use reqwest::Url;
+use url::Url;
 
 use super::certificate;
 use super::environment::{SETTING, Via};
 use super::resolver;
+use super::straight::TooLate;
 
-/// The error of a request that got no answer; `connect` is the limit of that clock.
-pub(super) fn explain(
-    error: &reqwest::Error,
-    url: &Url,
-    via: Option<&Via>,
-    connect: Option<Duration>,
-) -> LlmError {
-    let target = place(url);
-    if let Some(tls) = find::<rustls::Error>(error) {
-        let explained = certificate::explain(error, &target).unwrap_or_else(|| tls_error(tls, &target));
-        return through(explained.with_link(Link::Tls), via);
+/// Why a request got no answer, or its answer ended early.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Of the client for servers that are reached straight.
+    Straight(Box<dyn Error + Send + Sync>),
+    /// Of all others.
+    Reqwest(reqwest::Error),
+}
+
+impl Failure {
+    /// The error of a request that got no answer; `connect` is the limit of that clock.
+    pub(super) fn explain(&self, url: &Url, via: Option<&Via>, connect: Option<Duration>) -> LlmError {
+        let target = place(url);
+        if let Some(tls) = self.find::<rustls::Error>() {
+            let explained =
+                certificate::explain(self.causes(), &target).unwrap_or_else(|| tls_error(tls, &target));
+            return through(explained.with_link(Link::Tls), via);
+        }
+        match via {
+            // Only what stands behind the proxy is beyond its reach: a tunnel that stands and then breaks.
+            Some(via) if self.is_connect() => proxy_error(self, via, &target, connect),
+            Some(_) | None if self.is_connect() => direct_error(self, url, &target, connect),
+            _ => through(broken(self, &target), via),
+        }
     }
-    match via {
-        // Only what stands behind the proxy is beyond its reach: a tunnel that stands and then breaks.
-        Some(via) if error.is_connect() => proxy_error(error, via, &target, connect),
-        Some(_) | None if error.is_connect() => direct_error(error, url, &target, connect),
-        _ => through(broken(error, &target), via),
+
+    /// Whether the connection was closed before the head of an answer had come.
+    pub(super) fn is_closed(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+        let is_request = match self {
+            Self::Straight(_) => true,
+            Self::Reqwest(error) => error.is_request(),
+        };
+        is_request
+            && !self.is_connect()
+            && (self.find::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+                || self.find::<io::Error>().is_some_and(|cause| {
+                    matches!(
+                        cause.kind(),
+                        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
+                    )
+                }))
+    }
+
+    /// Whether there was no connection.
+    pub(super) fn is_connect(&self) -> bool {
+        match self {
+            Self::Straight(error) => {
+                error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
+            }
+            Self::Reqwest(error) => error.is_connect(),
+        }
+    }
+
+    fn is_dns(&self) -> bool {
+        match self {
+            Self::Straight(_) => self.find::<resolver::Unknown>().is_some(),
+            Self::Reqwest(error) => error.is_dns(),
+        }
+    }
+
+    /// Whether the connect clock ran out, and not the system's own.
+    fn is_clock(&self) -> bool {
+        match self {
+            Self::Straight(_) => self.find::<TooLate>().is_some(),
+            Self::Reqwest(error) => {
+                error.is_timeout()
+                    && self.find::<io::Error>().is_none_or(|cause| cause.raw_os_error().is_none())
+            }
+        }
+    }
+
+    /// The first cause of this type.
+    fn find<T: Error + 'static>(&self) -> Option<&T> {
+        self.causes().find_map(|cause| cause.downcast_ref::<T>())
+    }
+
+    fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        match self {
+            Self::Straight(error) => causes(Some(&**error)),
+            Self::Reqwest(error) => causes(error.source()),
+        }
+    }
+
+    /// The causes, each once.
+    pub(super) fn chain(&self) -> String {
+        joined(self.causes())
     }
 }
 
-/// Whether the connection was closed before the head of an answer had come.
-pub(super) fn is_closed(error: &reqwest::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    error.is_request()
-        && !error.is_connect()
-        && (find::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message)
-            || find::<io::Error>(error).is_some_and(|cause| {
-                matches!(
-                    cause.kind(),
-                    BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
-                )
-            }))
-}
-
-fn direct_error(error: &reqwest::Error, url: &Url, target: &str, connect: Option<Duration>) -> LlmError {
-    if is_clock(error) {
+fn direct_error(error: &Failure, url: &Url, target: &str, connect: Option<Duration>) -> LlmError {
+    if error.is_clock() {
         let host = url.host_str().unwrap_or_default();
         if resolver::is_looking_up(host) {
             let message = format!("no address of {host:?} was found {}", within(connect));
@@ -70,19 +128,19 @@ fn direct_error(error: &reqwest::Error, url: &Url, target: &str, connect: Option
             "is it spelled right? Names of an intranet resolve only within it; a proxy may be needed (HTTPS_PROXY)",
         );
     }
-    match find::<io::Error>(error).map(io::Error::kind) {
+    match error.find::<io::Error>().map(io::Error::kind) {
         // What usually listens there is the provider data's to say.
         Some(io::ErrorKind::ConnectionRefused) => failed(format!("nothing listens on {target}"), Link::Tcp),
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
-            failed(format!("{target} cannot be reached: {}", chain(error)), Link::Tcp)
+            failed(format!("{target} cannot be reached: {}", error.chain()), Link::Tcp)
                 .with_hint("is this machine in the right network (VPN)? A proxy may be needed (HTTPS_PROXY)")
         }
-        _ => failed(format!("no connection to {target}: {}", chain(error)), Link::Tcp),
+        _ => failed(format!("no connection to {target}: {}", error.chain()), Link::Tcp),
     }
 }
 
-fn proxy_error(error: &reqwest::Error, via: &Via, target: &str, connect: Option<Duration>) -> LlmError {
-    let causes = chain(error);
+fn proxy_error(error: &Failure, via: &Via, target: &str, connect: Option<Duration>) -> LlmError {
+    let causes = error.chain();
     let proxy = via.to_string();
     // hyper-util keeps the type of a tunnel's failure to itself.
     if causes.contains("proxy authorization required") {
@@ -97,9 +155,9 @@ fn proxy_error(error: &reqwest::Error, via: &Via, target: &str, connect: Option<
             .with_hint(format!("with socks5h:// instead of {}:// the proxy looks it up", via.url.scheme()));
     }
     let refused =
-        find::<io::Error>(error).is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
+        error.find::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
     let why = match () {
-        () if is_clock(error) => format!("no connection to it {}", within(connect)),
+        () if error.is_clock() => format!("no connection to it {}", within(connect)),
         () if error.is_dns() && looks_up_here => {
             "its name or that of the endpoint cannot be resolved".to_owned()
         }
@@ -108,7 +166,7 @@ fn proxy_error(error: &reqwest::Error, via: &Via, target: &str, connect: Option<
         () if causes.contains("unsuccessful") => "it refused to open a tunnel".to_owned(),
         () => causes,
     };
-    let kind = if is_clock(error) { ErrorKind::Timeout } else { ErrorKind::Connection };
+    let kind = if error.is_clock() { ErrorKind::Timeout } else { ErrorKind::Connection };
     LlmError::new(kind, format!("the proxy {proxy} on the way to {target} failed: {why}"))
         .with_link(Link::Proxy)
         .with_hint(proxy_hint(via, target))
@@ -168,8 +226,8 @@ fn tls_error(error: &rustls::Error, target: &str) -> LlmError {
     }
 }
 
-fn broken(error: &reqwest::Error, target: &str) -> LlmError {
-    let causes = chain(error);
+fn broken(error: &Failure, target: &str) -> LlmError {
+    let causes = error.chain();
     // hyper tells a client so only in words.
     if causes.contains("message head is too large") {
         let most = loom_wire::Limits::MAX_HEADER_COUNT;
@@ -204,30 +262,28 @@ fn place(url: &Url) -> String {
     url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Whether the connect clock ran out, and not the system's own.
-fn is_clock(error: &reqwest::Error) -> bool {
-    error.is_timeout() && find::<io::Error>(error).is_none_or(|cause| cause.raw_os_error().is_none())
-}
-
-/// The first cause of this type.
-fn find<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
-    causes(error).find_map(|cause| cause.downcast_ref::<T>())
-}
-
 /// The causes of an error. What an `io::Error` wraps is one of them, which its `source` passes over.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause| {
+fn causes<'a>(
+    first: Option<&'a (dyn Error + 'static)>,
+) -> std::iter::Successors<
+    &'a (dyn Error + 'static),
+    impl FnMut(&&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)>,
+> {
+    std::iter::successors(first, |cause| {
         let cause: &(dyn Error + 'static) = *cause;
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| cause.source())
     })
 }
 
-/// An error with its causes, each once.
+/// The causes of an error of reqwest's. Its own first line repeats the URL, which may hold secrets in its query.
 pub(super) fn chain(error: &reqwest::Error) -> String {
-    // reqwest's own first line repeats the URL, which may hold secrets in its query.
+    joined(causes(error.source()))
+}
+
+fn joined<'a>(causes: impl Iterator<Item = &'a (dyn Error + 'static)>) -> String {
     let mut texts: Vec<String> = Vec::new();
-    for cause in causes(error) {
+    for cause in causes {
         let mut text = cause.to_string();
         // rustls refers to its manual, which is for programmers.
         if let Some(at) = text.find(": https://docs.rs/") {

@@ -18,11 +18,14 @@ mod plain;
 mod proxy;
 mod redirect;
 mod resolver;
+mod response;
 mod retry;
 mod retry_budget;
 mod secrets;
+mod sent;
 pub(crate) mod server;
 mod sign;
+mod straight;
 mod throttle;
 mod tls;
 mod transport;
@@ -33,8 +36,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
+use http::Method;
 use loom_wire::{LedgerEntry, Limits, LlmError, Rule};
-use reqwest::{Method, Url};
+use url::Url;
 
 pub(crate) use answer::Answer;
 pub use base_url::BaseUrl;
@@ -61,9 +65,9 @@ use credential::{Credential, Grant};
 use exit::Exit;
 #[cfg(feature = "mcp")]
 pub(crate) use exit::client_for;
-use explanation::Sent;
 use outgoing::Outgoing;
 use redirect::redirected;
+use sent::Sent;
 
 /// The most that is read of a list of models.
 const MAX_MODELS_BODY: usize = 16 << 20;
@@ -344,28 +348,23 @@ impl Endpoint {
             if let Some(signer) = &self.signer {
                 clocks.wait(signer.sign(&mut request, &self.secrets)).await??;
             }
-            let sent = Arc::new(Sent {
-                method: outgoing.method.clone(),
-                url: request.url().clone(),
-                headers: std::mem::take(request.headers_mut()),
-                body: outgoing.body.clone().unwrap_or_default(),
-                basic_user: self.credential.basic_user(),
-            });
+            request.basic_user = self.credential.basic_user();
+            let sent = Arc::new(request);
             if outgoing.body.is_some() {
                 *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sent));
             }
-            let response = self.exit.send(&|| sent.request(), &sent.url, clocks).await?;
+            let response = self.exit.send(&sent, clocks).await?;
             let located = |error| located(error, &self.exit.shown(&sent.url));
-            check_headers(response.headers(), &self.limits).map_err(located)?;
-            if response.status().is_redirection() {
+            check_headers(&response.headers, &self.limits).map_err(located)?;
+            if response.status.is_redirection() {
                 url = Cow::Owned(redirected(&url, &response).map_err(located)?);
                 continue;
             }
-            self.throttle.observe(response.headers());
-            let is_success = response.status().is_success();
+            self.throttle.observe(&response.headers);
+            let is_success = response.status.is_success();
             // A refusal shows more than an answer does.
             let unknown_server = (!is_success || self.server.is_open()).then(|| Arc::clone(&self.server));
-            let mut answer = Answer::new(sent, Arc::clone(self.exit.way()), response, unknown_server);
+            let mut answer = Answer::new(&sent.url, Arc::clone(self.exit.way()), response, unknown_server);
             if let Some(id) = &mut answer.request_id {
                 // A server that sends back what it got must not make the key a name.
                 self.secrets.scrub_text(id);
@@ -373,7 +372,7 @@ impl Endpoint {
             if is_success {
                 return Ok(answer);
             }
-            return Err(answer.refusal(clocks, self.exit.via(&url).as_ref()).await);
+            return Err(Box::pin(answer.refusal(clocks, self.exit.via(&url).as_ref())).await);
         }
         Err(located(LlmError::bad_response("the endpoint redirects in a circle"), &self.exit.shown(&url)))
     }

@@ -1,15 +1,15 @@
 //! A request before it is sent: Loom's own headers, the endpoint's, the call's, and the key.
 
 use bytes::Bytes;
+use http::Method;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use loom_wire::LlmError;
-use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
-};
-use reqwest::{Method, Request, Url};
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::credential::Shown;
 use super::header::{Headers, header_name, header_value};
+use super::sent::Sent;
 
 /// What Loom calls itself. Nothing else about the caller's machine is told.
 const OWN_NAME: &str = concat!("loom/", env!("CARGO_PKG_VERSION"));
@@ -74,9 +74,8 @@ impl Outgoing<'_> {
     }
 
     /// The request to this URL with this key.
-    pub(super) fn request(&self, url: &Url, key: Option<&Shown>) -> Request {
-        let mut request = Request::new(self.method.clone(), url.clone());
-        let headers = request.headers_mut();
+    pub(super) fn request(&self, url: &Url, key: Option<&Shown>) -> Sent {
+        let mut headers = HeaderMap::with_capacity(8);
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -90,14 +89,15 @@ impl Outgoing<'_> {
         if let Some(Shown::Header(name, value)) = key {
             headers.insert(name.clone(), value.clone());
         }
-        self.own.apply(headers);
-        self.call.apply(headers);
+        self.own.apply(&mut headers);
+        self.call.apply(&mut headers);
+        let mut url = url.clone();
         if let Some(Shown::Query(name, key)) = key
             && !url.query_pairs().any(|(known, _)| known == name.as_str())
         {
-            request.url_mut().query_pairs_mut().append_pair(name, key.expose_secret());
+            url.query_pairs_mut().append_pair(name, key.expose_secret());
         }
-        *request.body_mut() = self.body.clone().map(Into::into);
-        request
+        let body = self.body.clone().unwrap_or_default();
+        Sent { method: self.method.clone(), url, headers, body, basic_user: None }
     }
 }

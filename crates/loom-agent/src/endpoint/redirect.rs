@@ -1,15 +1,16 @@
 //! Where a redirect may lead: neither the key nor the prompt goes to another origin unasked.
 
+use http::header::LOCATION;
 use loom_wire::LlmError;
-use reqwest::header::LOCATION;
-use reqwest::{Response, Url};
+use url::Url;
 
 use super::base_url::visible;
+use super::response::Response;
 
 /// Where a redirect leads, if the key may go there: the same origin, or the same host from port 80 to TLS on 443.
 pub(super) fn redirected(from: &Url, response: &Response) -> Result<Url, LlmError> {
-    let status = response.status().as_u16();
-    let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let status = response.status.as_u16();
+    let target = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let target = target.and_then(|text| from.join(text).ok());
     let mut refused = LlmError::bad_response("the endpoint redirects without saying where");
     if let Some(target) = target {

@@ -7,13 +7,18 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{self, BoxFuture, Shared};
+use hyper_util::client::legacy::connect::dns;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
+use super::transport::Way;
+
 type Addresses = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
+type Found = std::vec::IntoIter<SocketAddr>;
 type Lookup = Shared<BoxFuture<'static, Addresses>>;
 
 /// The lookups under way, each on its runtime. What was found is not kept: names move.
@@ -30,17 +35,49 @@ pub(super) fn is_looking_up(name: &str) -> bool {
     under_way().contains_key(&(runtime.id(), name.to_owned()))
 }
 
-pub(super) struct Resolver;
+/// Knows the addresses that the way gives to names, and looks the others up.
+#[derive(Clone)]
+pub(super) struct Resolver(pub(super) Arc<Way>);
+
+impl Resolver {
+    fn find(&self, name: &str) -> BoxFuture<'static, Result<Found, Unknown>> {
+        let given: Vec<_> = (self.0.resolve.iter())
+            .filter(|(known, _)| known == name)
+            // The port is the URL's.
+            .map(|(_, address)| SocketAddr::new(*address, 0))
+            .collect();
+        if !given.is_empty() {
+            return future::ready(Ok(given.into_iter())).boxed();
+        }
+        lookup(name).map(|found| Ok(found.map_err(Unknown)?.to_vec().into_iter())).boxed()
+    }
+}
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let lookup = lookup(name.as_str());
-        Box::pin(async move {
-            let addresses = lookup.await?;
-            Ok(Box::new(addresses.iter().copied().collect::<Vec<_>>().into_iter()) as Addrs)
-        })
+        let found = self.find(name.as_str());
+        Box::pin(async move { Ok(Box::new(found.await?) as Addrs) })
     }
 }
+
+impl tower_service::Service<dns::Name> for Resolver {
+    type Response = Found;
+    type Error = Unknown;
+    type Future = BoxFuture<'static, Result<Found, Unknown>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unknown>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: dns::Name) -> Self::Future {
+        self.find(name.as_str())
+    }
+}
+
+/// A name has no address that could be found.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct Unknown(Arc<io::Error>);
 
 /// The lookup of a name; that of another call if there is one. It goes on when nobody waits for it any more, since its
 /// thread does.

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use loom_wire::{ErrorKind, LlmError};
-use reqwest::Request;
 
 use super::credential::CallbackError;
 use super::header::{Headers, header_name, header_value};
 use super::secrets::Secrets;
+use super::sent::Sent;
 
 /// A request as a signer sees it: complete, each header as it is sent.
 #[derive(Clone)]
@@ -51,14 +51,13 @@ impl Signer {
         Self(Arc::new(move |request| function(request).boxed()))
     }
 
-    pub(super) async fn sign(&self, request: &mut Request, secrets: &Secrets) -> Result<(), LlmError> {
-        let text =
-            |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    pub(super) async fn sign(&self, request: &mut Sent, secrets: &Secrets) -> Result<(), LlmError> {
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let unsigned = Unsigned {
-            method: request.method().to_string(),
-            url: request.url().to_string(),
-            headers: request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-            body: Bytes::copy_from_slice(request.body().and_then(|body| body.as_bytes()).unwrap_or_default()),
+            method: request.method.to_string(),
+            url: request.url.to_string(),
+            headers: request.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: request.body.clone(),
         };
         let added = (self.0)(unsigned).await.map_err(|error| {
             LlmError::new(ErrorKind::Auth, format!("the signing function failed: {error}"))
@@ -67,8 +66,8 @@ impl Signer {
         for (name, value) in added {
             let key = header_name(&name)?;
             match value {
-                Some(value) => request.headers_mut().insert(key, header_value(&name, &value)?),
-                None => request.headers_mut().remove(key),
+                Some(value) => request.headers.insert(key, header_value(&name, &value)?),
+                None => request.headers.remove(key),
             };
         }
         Ok(())

@@ -6,18 +6,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use loom_wire::LlmError;
-use reqwest::{Client, Url};
+use url::Url;
 
 use super::base_url::{socket_origin, visible};
 use super::environment::{Environment, SETTING, Via};
-use super::failure::chain;
+use super::failure::{Failure, chain};
 use super::resolver::Resolver;
+use super::response::Response;
+use super::sent::Sent;
+use super::straight;
 use super::tls::Tls;
 
 #[derive(PartialEq, Eq, Hash)]
@@ -25,8 +28,49 @@ struct ClientKey {
     runtime: tokio::runtime::Id,
     process: u32,
     way: Arc<Way>,
-    tls: bool,
+    kind: Kind,
 }
+
+/// How much stands between a client and its servers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// Nothing: see [`straight`].
+    Straight,
+    /// A proxy or a socket.
+    Plain,
+    /// TLS, to the server or to its proxy.
+    Tls,
+}
+
+/// A client of Loom's own, or the caller's. Clones share their connections.
+#[derive(Clone)]
+pub(super) enum Client {
+    Straight(straight::Client),
+    Reqwest(reqwest::Client),
+}
+
+impl Client {
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// The outer one if it cannot be sent at all.
+    pub(super) async fn execute(&self, request: &Sent) -> Result<Result<Response, Failure>, LlmError> {
+        Ok(match self {
+            Self::Straight(client) => {
+                let sent = client.execute(request.http()?).await;
+                sent.map(Response::from).map_err(|error| Failure::Straight(error.into()))
+            }
+            Self::Reqwest(client) => {
+                client.execute(request.reqwest()).await.map(Response::from).map_err(Failure::Reqwest)
+            }
+        })
+    }
+}
+
+/// How long a connection is kept that nobody uses.
+pub(super) const IDLE: Duration = Duration::from_secs(60);
+/// After how long a silent connection is probed.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// What decides over a connection. Endpoints that agree in it share their connections.
 #[derive(PartialEq, Eq, Hash)]
@@ -73,18 +117,36 @@ impl Way {
             Some(Some(proxy)) => Ok(Url::parse(proxy).ok().map(|url| Via { named_by: SETTING, url })),
         }
     }
+
+    /// The kind of client for a URL.
+    pub(super) fn kind(&self, url: &Url, via: Option<&Via>) -> Kind {
+        match via {
+            _ if url.scheme() == "https" => Kind::Tls,
+            Some(via) if via.url.scheme() == "https" => Kind::Tls,
+            None if self.socket.is_none() && !self.asks_the_system() => Kind::Straight,
+            _ => Kind::Plain,
+        }
+    }
+
+    /// Where no variable decides over proxies, the system's own settings count (macOS, Windows). Elsewhere there are none.
+    fn asks_the_system(&self) -> bool {
+        cfg!(any(target_os = "macos", windows)) && self.proxy.is_none() && !self.environment.decides()
+    }
 }
 
 static CLIENTS: LazyLock<Mutex<HashMap<ClientKey, Client>>> = LazyLock::new(Mutex::default);
 
-/// The client for a way, with certificates if there is TLS on it. Must be called within a tokio runtime.
-pub(super) fn client(way: &Arc<Way>, runtime: tokio::runtime::Id, tls: bool) -> Result<Client, LlmError> {
-    let key = ClientKey { runtime, process: std::process::id(), way: Arc::clone(way), tls };
+/// The client for a way. Must be called within a tokio runtime.
+pub(super) fn client(way: &Arc<Way>, runtime: tokio::runtime::Id, kind: Kind) -> Result<Client, LlmError> {
+    let key = ClientKey { runtime, process: std::process::id(), way: Arc::clone(way), kind };
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.get(&key) {
         return Ok(client.clone());
     }
-    let client = build(way, tls)?;
+    let client = match kind {
+        Kind::Straight => Client::Straight(straight::Client::new(way)),
+        Kind::Plain | Kind::Tls => Client::Reqwest(build(way, kind == Kind::Tls)?),
+    };
     // Tests and servers that reload their environment make many; the old ones are closed.
     if clients.len() >= 32 {
         clients.clear();
@@ -93,21 +155,22 @@ pub(super) fn client(way: &Arc<Way>, runtime: tokio::runtime::Id, tls: bool) -> 
     Ok(client)
 }
 
-fn build(way: &Way, needs_tls: bool) -> Result<Client, LlmError> {
+/// A client of reqwest's for a way, with certificates if there is TLS on it.
+pub(super) fn build(way: &Arc<Way>, needs_tls: bool) -> Result<reqwest::Client, LlmError> {
     let mut tls = way.tls.config(needs_tls.then_some(&way.environment))?;
     tls.alpn_protocols =
         if way.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-    let mut builder = Client::builder()
+    let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         // A redirect must not carry the key or the prompt elsewhere: the endpoint decides (see `super`).
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         // As many idle connections as there were streams at once: each stream needs one of its own.
         .pool_max_idle_per_host(usize::MAX)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .tcp_keepalive(Duration::from_secs(30))
+        .pool_idle_timeout(IDLE)
+        .tcp_keepalive(KEEPALIVE)
         .tcp_nodelay(true)
-        .dns_resolver(Resolver);
+        .dns_resolver(Resolver(Arc::clone(way)));
     if let Some(limit) = way.connect {
         builder = builder.connect_timeout(limit);
     }
@@ -116,12 +179,8 @@ fn build(way: &Way, needs_tls: bool) -> Result<Client, LlmError> {
         builder = builder.retry(reqwest::retry::never().max_retries_per_request(0));
     }
     match &way.proxy {
-        // Where no variable decides, the system's own settings count (macOS, Windows). Elsewhere there are none.
-        None if !way.environment.decides() => {
-            if cfg!(not(any(target_os = "macos", windows))) {
-                builder = builder.no_proxy();
-            }
-        }
+        None if way.asks_the_system() => {}
+        None if !way.environment.decides() => builder = builder.no_proxy(),
         None => {
             let environment = way.environment.clone();
             // One that cannot be read has been refused before: see `Environment::via`.
@@ -133,16 +192,6 @@ fn build(way: &Way, needs_tls: bool) -> Result<Client, LlmError> {
             let proxy = reqwest::Proxy::all(url).map_err(|_| LlmError::config("proxy: it cannot be used"))?;
             builder = builder.proxy(proxy);
         }
-    }
-    for (host, _) in &way.resolve {
-        let addresses: Vec<SocketAddr> = way
-            .resolve
-            .iter()
-            .filter(|(name, _)| name == host)
-            // The port is the URL's.
-            .map(|(_, address)| SocketAddr::new(*address, 0))
-            .collect();
-        builder = builder.resolve_to_addrs(host, &addresses);
     }
     if let Some(socket) = &way.socket {
         #[cfg(unix)]

@@ -12,7 +12,7 @@ use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_erro
 
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Additions, BaseUrl, Clocks, Retries, Tries, retry_succeeded};
+use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retry_succeeded};
 use crate::model::adapter::{self, Translation};
 use crate::model::format_check::FormatCheck;
 use crate::model::habits::Habit;
@@ -293,7 +293,7 @@ impl Call {
                 && !is_wrong_path(&error)
             {
                 // The default is the provider's; whatever stands at another address may serve something else.
-                let served = match self.llm.discover_model(&self.clocks).await {
+                let served = match Box::pin(self.llm.discover_model(&self.clocks)).await {
                     Ok(served) => served,
                     Err(listing) => {
                         let mut error = explained(error, &self.asked(&model));
@@ -343,6 +343,26 @@ impl Call {
         let sent = body.clone();
         let url = base.join(path);
         let answer = self.llm.endpoint.post(url, body, stream, &self.additions, &self.clocks).await?;
+        let asked = Spelling { body: sent, stream, answer_is_call, format };
+        let mut reading = self.reading(answer, pass, model, asked, changes, attempts);
+        // Until something is there to deliver, a failure can still be repeated.
+        while self.decoded.is_empty() && !reading.decoder.is_done() {
+            reading.advance(&mut self.clocks, &mut self.decoded).await?;
+        }
+        Ok(reading)
+    }
+
+    /// An answer that has begun, and how it is read.
+    fn reading(
+        &self,
+        answer: Answer,
+        pass: Pass,
+        model: &str,
+        asked: Spelling,
+        changes: &Changes,
+        attempts: u32,
+    ) -> Box<Reading> {
+        let Spelling { body: sent, stream, answer_is_call, format } = asked;
         let habit = Habit::of(self.llm.endpoint.base_url().origin_text(), model, &self.request);
         let expected = Expected {
             request: Some(Arc::clone(&self.request)),
@@ -363,7 +383,7 @@ impl Call {
         if format.as_ref().is_some_and(FormatCheck::is_checked) {
             decoder.expect_json();
         }
-        let mut reading = Box::new(Reading {
+        Box::new(Reading {
             sent,
             answer,
             translation: (self.llm.adapter.clone())
@@ -375,12 +395,7 @@ impl Call {
             has_token: false,
             habit,
             format,
-        });
-        // Until something is there to deliver, a failure can still be repeated.
-        while self.decoded.is_empty() && !reading.decoder.is_done() {
-            reading.advance(&mut self.clocks, &mut self.decoded).await?;
-        }
-        Ok(reading)
+        })
     }
 }
 

@@ -128,7 +128,8 @@ impl Inner {
     pub(crate) async fn resolve_model(&self, clocks: &Clocks) -> Result<String, LlmError> {
         match self.known_model() {
             Some(name) => Ok(name),
-            None => self.discover_model(clocks).await,
+            // It is done once, and its state is large.
+            None => Box::pin(self.discover_model(clocks)).await,
         }
     }
 

@@ -126,13 +126,13 @@ impl Credential {
             return Ok(Grant { shown: Some(shown.clone()), slot: index, generation: 0 });
         }
         if slot.ask_always.load(Ordering::Relaxed) {
-            let shown = self.ask(slot, exit, secrets, clocks).await?.0;
+            let shown = Box::pin(self.ask(slot, exit, secrets, clocks)).await?.0;
             return Ok(Grant { shown, slot: index, generation: 0 });
         }
-        // Whoever comes while a token is asked for waits for that one.
+        // Whoever comes while a token is asked for waits for that one. Few ask, and the state of asking is large.
         let mut kept = clocks.wait(slot.kept.lock()).await?;
         if kept.shown.is_none() || kept.until.is_some_and(|until| until <= Instant::now()) {
-            let (shown, lifetime) = self.ask(slot, exit, secrets, clocks).await?;
+            let (shown, lifetime) = Box::pin(self.ask(slot, exit, secrets, clocks)).await?;
             kept.generation += 1;
             kept.until = lifetime.and_then(|time| Instant::now().checked_add(time - MARGIN.min(time / 10)));
             if lifetime.is_none() && matches!(slot.source, Source::Call(_)) {

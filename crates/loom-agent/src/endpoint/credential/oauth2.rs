@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use loom_wire::{ErrorKind, LlmError};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::key::{Token, no_key};
 use crate::endpoint::base_url::{checked_url, visible};
 use crate::endpoint::clocks::Clocks;
 use crate::endpoint::exit::Exit;
+use crate::endpoint::sent::Sent;
 
 /// The most that is read of a token server's answer.
 const MAX_BODY: usize = 1 << 20;
@@ -98,20 +100,16 @@ impl OAuth2 {
                 headers.insert(AUTHORIZATION, value);
             }
         }
-        let request = || {
-            let mut request = reqwest::Request::new(Method::POST, url.clone());
-            *request.body_mut() = Some(self.form(in_body).into());
-            headers.clone_into(request.headers_mut());
-            request
-        };
-        let mut response = exit.send(&request, &url, clocks).await.map_err(|mut error| {
+        let body = self.form(in_body).into();
+        let request = Sent { method: Method::POST, url: url.clone(), headers, body, basic_user: None };
+        let mut response = exit.send(&request, clocks).await.map_err(|mut error| {
             error.message = format!("the OAuth2 server gave no token: {}", error.message);
             error
         })?;
-        let status = response.status().as_u16();
+        let status = response.status.as_u16();
         let mut body = Vec::new();
         while let Some(bytes) =
-            clocks.wait(response.chunk()).await?.map_err(|error| self.failed(&url, None, error))?
+            clocks.wait(response.chunk()).await?.map_err(|error| self.failed(&url, None, error.chain()))?
         {
             body.extend_from_slice(&bytes);
             if body.len() > MAX_BODY {
@@ -120,7 +118,7 @@ impl OAuth2 {
         }
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let said = |name: &str| answer.get(name).and_then(Value::as_str);
-        if !response.status().is_success() {
+        if !response.status.is_success() {
             let why = [said("error"), said("error_description")]
                 .into_iter()
                 .flatten()
