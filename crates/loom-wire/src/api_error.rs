@@ -70,6 +70,12 @@ impl ApiError {
     /// The value of an `error` key: an object, a text, or a list of them.
     pub fn from_error_value(value: &Value) -> Self {
         match value {
+            // An envelope around the error's own.
+            Value::Object(fields)
+                if !has_words(value) && fields.get("error").is_some_and(crate::chunk::is_error) =>
+            {
+                Self::from_body(value).unwrap_or_default()
+            }
             Value::Object(_) => {
                 let mut found = Self::from_fields(value);
                 if found.message.is_empty() && found.code.is_empty() && found.error_type.is_empty() {
@@ -77,7 +83,7 @@ impl ApiError {
                 }
                 found
             }
-            Value::String(text) => Self::from_message(clip(text)),
+            Value::String(text) => Self::from_text(text).unwrap_or_else(|| Self::from_message(clip(text))),
             Value::Array(items) => items.first().map(Self::from_error_value).unwrap_or_default(),
             other => Self::from_message(other.to_string()),
         }
@@ -105,6 +111,7 @@ impl ApiError {
                             .and_then(|inner| inner.get("error"))
                             .map(Self::from_error_value)
                     })
+                    .or_else(|| fields.get("base_resp").and_then(Self::from_base_resp))
                     .or_else(|| {
                         let errors = fields.get("errors").filter(|errors| crate::chunk::is_error(errors))?;
                         Some(Self::from_error_value(errors))
@@ -179,6 +186,13 @@ impl ApiError {
         }
     }
 
+    /// MiniMax's state of things, which it sends with 200: `{"status_code": 1008, "status_msg": "insufficient balance"}`.
+    fn from_base_resp(state: &Value) -> Option<Self> {
+        let code = state.get("status_code").filter(|code| crate::chunk::is_error(code))?;
+        let message = state.get("status_msg").and_then(Value::as_str).unwrap_or_default();
+        Some(Self { message: clip(message), code: code.to_string(), ..Self::default() })
+    }
+
     /// An error that is JSON within a text.
     fn from_text(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -243,6 +257,25 @@ impl ApiError {
         error.param = Some(self.param).filter(|param| !param.is_empty());
         error
     }
+}
+
+/// Whether an error's value has a sentence of its own.
+fn has_words(error: &Value) -> bool {
+    ["message", "msg"]
+        .iter()
+        .any(|key| error.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()))
+}
+
+/// Whether a body without an answer says that it failed, where it has the answer's keys (`"choices": []`), too.
+pub fn is_failure(body: &Value) -> bool {
+    let given = |key: &str| body.get(key).filter(|value| crate::chunk::is_error(value));
+    body.get("success") == Some(&Value::Bool(false))
+        || body.pointer("/base_resp/status_code").is_some_and(crate::chunk::is_error)
+        || given("errors").is_some()
+        || given("detail").is_some()
+        || given("code").is_some_and(|code| {
+            !["200", "\"200\"", "\"0\"", "\"success\""].contains(&code.to_string().as_str())
+        })
 }
 
 /// The body of an HTTP error, whatever it is, as an error with its kind, status and body.

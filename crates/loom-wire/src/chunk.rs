@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::event::Usage;
 use crate::ledger::{Ledger, Rule};
-use crate::lenient::{Arguments, Aside, Int, Label, List, Reason, Said, Text, lenient_struct};
+use crate::lenient::{Arguments, Aside, Int, Label, Reason, Said, Text, lenient_struct};
+use crate::list::List;
 
 lenient_struct! {
     /// A chunk (`choices[].delta`) or a whole answer (`choices[].message`).
@@ -73,6 +74,8 @@ lenient_struct! {
         pub refusal: Text<'a> = "refusal",
         /// Calls, whole or in pieces.
         pub tool_calls: List<CallFragment<'a>> = "tool_calls",
+        /// An error, in gateways that put it where the answer would go.
+        pub error: Option<Box<Value>> = "error",
         /// The older form of a call; a server that sends both means one.
         pub function_call: Option<Box<FunctionFragment<'a>>> = "function_call",
     }
@@ -91,6 +94,8 @@ lenient_struct! {
         pub name: Text<'a> = "name",
         /// The arguments, in servers that leave the nesting out.
         pub arguments: Arguments<'a> = "arguments",
+        /// The arguments, as Anthropic names them.
+        pub input: Arguments<'a> = "input",
         /// What Gemini wants back with the call.
         pub extra_content: Option<Value> = "extra_content",
     }
@@ -103,6 +108,8 @@ lenient_struct! {
         pub name: Text<'a> = "name",
         /// JSON text, or the object itself.
         pub arguments: Arguments<'a> = "arguments",
+        /// The arguments, as Llama and Cohere name them.
+        pub parameters: Arguments<'a> = "parameters",
     }
 }
 
@@ -119,6 +126,10 @@ lenient_struct! {
         pub prompt_details: Aside<UsageDetails> = "prompt_tokens_details",
         /// OpenAI's details of the answer.
         pub completion_details: Aside<UsageDetails> = "completion_tokens_details",
+        /// Tokens of the prompt, as Anthropic and OpenAI's Responses name them.
+        pub input_tokens: Int = "input_tokens",
+        /// Tokens of the answer, as the same name them.
+        pub output_tokens: Int = "output_tokens",
         /// Cached tokens, as DeepSeek names them.
         pub cache_hit: Int = "prompt_cache_hit_tokens",
         /// Cached tokens, as Kimi and Together name them.
@@ -138,6 +149,29 @@ lenient_struct! {
     }
 }
 
+impl CallFragment<'_> {
+    /// Brings name and arguments to their usual place, from wherever the server put them.
+    pub fn bring_in(&mut self) {
+        if self.function.name.filled().is_none() {
+            self.function.name = std::mem::take(&mut self.name);
+        }
+        for other in [&mut self.arguments, &mut self.function.parameters, &mut self.input] {
+            if self.function.arguments == Arguments::Absent {
+                self.function.arguments = std::mem::take(other);
+            }
+        }
+    }
+
+    /// Whether it says nothing of a call, once its parts are brought in.
+    pub fn says_nothing(&self) -> bool {
+        let Self { id, function, extra_content, .. } = self;
+        id.filled().is_none()
+            && function.name.filled().is_none()
+            && matches!(&function.arguments, Arguments::Absent)
+            && extra_content.is_none()
+    }
+}
+
 impl FunctionFragment<'_> {
     /// Bytes of name and arguments.
     pub fn size(&self) -> usize {
@@ -147,6 +181,15 @@ impl FunctionFragment<'_> {
             Arguments::Json(text) => text.len(),
         };
         self.name.as_str().len() + arguments
+    }
+}
+
+impl Chunk<'_> {
+    /// Whether it can be only a piece of an answer, or an error under its usual key. Without choices it may be an error in
+    /// another shape.
+    pub fn is_answer(&self) -> bool {
+        self.error.as_ref().is_some_and(is_error)
+            || self.choices.as_ref().is_some_and(|list| !list.0.is_empty() || self.usage.value.is_some())
     }
 }
 
@@ -195,8 +238,8 @@ impl WireUsage {
             details.value.as_ref().and_then(|details| details.reasoning.count())
         };
         let usage = Usage {
-            prompt_tokens: self.prompt_tokens.count(),
-            completion_tokens: self.completion_tokens.count(),
+            prompt_tokens: self.prompt_tokens.count().or_else(|| self.input_tokens.count()),
+            completion_tokens: self.completion_tokens.count().or_else(|| self.output_tokens.count()),
             total_tokens: self.total_tokens.count(),
             cached_tokens: cached(&self.prompt_details)
                 .or_else(|| self.cache_hit.count())

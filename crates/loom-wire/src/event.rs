@@ -69,7 +69,10 @@ impl FinishReason {
     /// The reason for a server's word, and whether it had to be renamed.
     ///
     /// Renamed: `eos`, `eos_token`, `stop_sequence`, `end_turn` (Together, TGI, Anthropic), `repetition` (vLLM),
-    /// `model_length`, `max_tokens` (Mistral), `function_call`, `sensitive` (Zhipu), and any of them in other case.
+    /// `model_length`, `max_tokens` (Mistral), `function_call`, `sensitive` (Zhipu), what gateways pass on from other APIs
+    /// (`SAFETY`, `RECITATION` and the like of Gemini; `refusal`, `model_context_window_exceeded` of Anthropic;
+    /// `guardrail_intervened`, `content_filtered` of Bedrock; `COMPLETE`, `TOOL_CALL`, `ERROR_TOXIC` of Cohere;
+    /// `max_output_tokens` of OpenAI's Responses), and any of them in other case.
     pub fn from_wire(word: &str) -> (Self, bool) {
         match word {
             "stop" => (Self::Stop, false),
@@ -77,12 +80,27 @@ impl FinishReason {
             "tool_calls" => (Self::ToolCalls, false),
             "content_filter" => (Self::ContentFilter, false),
             _ => match word.to_ascii_lowercase().as_str() {
-                "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" | "repetition" => {
+                "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" | "repetition" | "complete" => {
                     (Self::Stop, true)
                 }
-                "length" | "model_length" | "max_tokens" => (Self::Length, true),
-                "tool_calls" | "function_call" | "tool_use" => (Self::ToolCalls, true),
-                "content_filter" | "sensitive" => (Self::ContentFilter, true),
+                "length"
+                | "model_length"
+                | "max_tokens"
+                | "max_output_tokens"
+                | "model_context_window_exceeded" => (Self::Length, true),
+                "tool_calls" | "tool_call" | "function_call" | "tool_use" => (Self::ToolCalls, true),
+                "content_filter"
+                | "content_filtered"
+                | "sensitive"
+                | "safety"
+                | "recitation"
+                | "blocklist"
+                | "prohibited_content"
+                | "spii"
+                | "image_safety"
+                | "refusal"
+                | "guardrail_intervened"
+                | "error_toxic" => (Self::ContentFilter, true),
                 _ => (Self::Other(word.to_owned()), false),
             },
         }

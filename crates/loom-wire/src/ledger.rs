@@ -88,7 +88,7 @@ rules! {
     StrayLine = "stray_line" in "answer",
     /// The stream's framing was off: lines without `data:` or blank lines between, several objects in one event.
     FramingMended = "framing_mended" in "answer",
-    /// JSON that breaks its own rules was read: control characters in strings, a character cut between two chunks.
+    /// JSON that breaks its own rules was read: control characters in strings, a character cut between two chunks, `NaN`.
     JsonMended = "json_mended" in "answer",
     /// The answer was taken out of an envelope (`result`, `data`, a text that is JSON).
     AnswerUnwrapped = "answer_unwrapped" in "answer",

@@ -221,7 +221,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Reason<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Option::<Text<'de>>::deserialize(deserializer)? {
             None => Self::Absent,
-            Some(text) if text.0.is_empty() => Self::Empty,
+            // The word is `""` written by a template that knows no null.
+            Some(text)
+                if text.0.is_empty() || ["null", "none"].iter().any(|it| text.0.eq_ignore_ascii_case(it)) =>
+            {
+                Self::Empty
+            }
             Some(text) => Self::Given(text.0),
         })
     }
@@ -380,6 +385,14 @@ fn said_by(parts: &[Value]) -> Said<'static> {
                     break;
                 }
             }
+            // A list within the list.
+            None if part.is_array() => {
+                let inner = said_by(part.as_array().map_or(&[], Vec::as_slice));
+                odd_parts = true;
+                text.push_str(inner.text.as_str());
+                thinking.push_str(inner.thinking.as_str());
+                refusal.push_str(&inner.refusal);
+            }
             Some("refusal") => {
                 refusal.push_str(part.get("refusal").and_then(Value::as_str).unwrap_or_default());
             }
@@ -406,6 +419,8 @@ fn said_by(parts: &[Value]) -> Said<'static> {
 fn text_of_part(part: &Value) -> Option<&str> {
     match part.get("text") {
         Some(Value::Null) => Some(""),
+        // As in OpenAI's Assistants: `{"type":"text","text":{"value":"Hi","annotations":[]}}`.
+        Some(Value::Object(fields)) => fields.get("value")?.as_str(),
         Some(text) => text.as_str(),
         None => part.as_str(),
     }
@@ -462,41 +477,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
             }
         }
         deserializer.deserialize_any(ArgumentsVisitor)
-    }
-}
-
-/// A list; `null` is empty, a single object stands for a list of one.
-#[derive(Debug)]
-pub struct List<T>(pub Vec<T>);
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-            type Value = List<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(List::default())
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element()? {
-                    items.push(item);
-                }
-                Ok(List(items))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(|item| List(vec![item]))
-            }
-        }
-        deserializer.deserialize_any(ListVisitor(std::marker::PhantomData))
     }
 }

@@ -32,6 +32,7 @@ pub mod json_answer;
 pub mod ledger;
 mod lenient;
 pub mod limits;
+mod list;
 pub mod mend;
 pub mod message;
 pub mod models;

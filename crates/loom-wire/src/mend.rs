@@ -89,6 +89,37 @@ pub fn control_characters(text: &str) -> Option<String> {
     found.then_some(mended)
 }
 
+/// JSON text in which what Python writes for numbers that JSON has not (`NaN`, `-Infinity`), and numbers beyond all bounds
+/// are null, or `None` if there are none.
+pub fn numbers(text: &str) -> Option<String> {
+    let mut mended = String::with_capacity(text.len());
+    let (mut rest, mut found) = (text, false);
+    while let Some(at) = rest.find(['"', '-', 'N', 'I', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
+        let (before, token) = rest.split_at(at);
+        mended.push_str(before);
+        let end = if token.starts_with('"') {
+            let mut escaped = false;
+            let close = token.bytes().enumerate().skip(1).find(|(_, byte)| {
+                let closes = *byte == b'"' && !escaped;
+                escaped = *byte == b'\\' && !escaped;
+                closes
+            });
+            close.map_or(token.len(), |(at, _)| at + 1)
+        } else {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
+            token.find(|c| !is_part(c)).unwrap_or(token.len())
+        };
+        let (token, after) = token.split_at(end);
+        let is_none = matches!(token, "NaN" | "Infinity" | "-Infinity")
+            || !token.starts_with('"') && token.parse::<f64>().is_ok_and(f64::is_infinite);
+        found |= is_none;
+        mended.push_str(if is_none { "null" } else { token });
+        rest = after;
+    }
+    mended.push_str(rest);
+    found.then_some(mended)
+}
+
 /// The objects of a text that holds several, one after the other, perhaps with the mark of the end behind them; `None` if
 /// it holds anything else.
 pub fn several(text: &str) -> Option<Vec<&str>> {

@@ -5,6 +5,8 @@ use memchr::memchr2;
 
 use crate::mend;
 
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// What the stream holds, in order. Borrows from the decoder's buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
@@ -45,7 +47,7 @@ pub struct SseDecoder {
     /// The data of the event under way once it is several lines.
     joined: Vec<u8>,
     several: bool,
-    is_error: bool,
+    name: Name,
     /// The last line ended in CR: an LF that follows belongs to it.
     after_cr: bool,
     at_start: bool,
@@ -68,7 +70,7 @@ impl SseDecoder {
             data: None,
             joined: Vec::new(),
             several: false,
-            is_error: false,
+            name: Name::Other,
             after_cr: false,
             at_start: true,
             ended: false,
@@ -130,12 +132,19 @@ impl SseDecoder {
             self.check_size()?;
             if begin == end {
                 let (data, several) = (self.data.take(), std::mem::take(&mut self.several));
-                let is_error = std::mem::take(&mut self.is_error);
+                let name = std::mem::take(&mut self.name);
+                let is_error = name == Name::Error;
                 let mended = self.mended.take();
                 self.nesting = mend::Nesting::default();
                 self.start = self.line;
                 return Ok(Some(match data {
                     _ if several => Frame::Data { data: &self.joined, is_error, mended },
+                    // `event: ping` with the time of day as its data.
+                    Some((from, to))
+                        if name == Name::SignOfLife && !mend::is_object(slice(&self.buffer, from, to)) =>
+                    {
+                        Frame::KeepAlive
+                    }
                     Some((from, to)) => Frame::Data { data: slice(&self.buffer, from, to), is_error, mended },
                     None => Frame::KeepAlive,
                 }));
@@ -147,7 +156,7 @@ impl SseDecoder {
                     }
                 }
                 Field::Skip => {}
-                Field::Event(is_error) => self.is_error = is_error,
+                Field::Event(name) => self.name = name,
                 Field::Comment => {
                     if self.data.is_none() && !self.several {
                         self.start = self.line;
@@ -183,7 +192,6 @@ impl SseDecoder {
 
     /// Whether enough bytes are there to know that a BOM is skipped or absent.
     fn skip_bom(&mut self) -> bool {
-        const BOM: &[u8] = b"\xef\xbb\xbf";
         if self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) {
             return false;
         }
@@ -205,7 +213,11 @@ impl SseDecoder {
             b"data" => Field::Data(end),
             [b':', ..] => Field::Comment,
             [b'e', b'v', b'e', b'n', b't', b':', ..] => {
-                Field::Event(slice(&self.buffer, after(6), end).trim_ascii() == b"error")
+                Field::Event(match slice(&self.buffer, after(6), end).trim_ascii() {
+                    b"error" => Name::Error,
+                    b"ping" | b"heartbeat" | b"keepalive" | b"keep-alive" => Name::SignOfLife,
+                    _ => Name::Other,
+                })
             }
             [b'e', b'r', b'r', b'o', b'r', b':', ..] => Field::Error(after(6)),
             [b'i', b'd', b':', ..] | [b'r', b'e', b't', b'r', b'y', b':', ..] => Field::Skip,
@@ -217,9 +229,10 @@ impl SseDecoder {
     /// rest of a JSON text with a bare line end in it.
     fn odd_data(&mut self, begin: usize, end: usize) -> Option<usize> {
         let line = slice(&self.buffer, begin, end);
-        let indent = line.len() - line.trim_ascii_start().len();
+        let unmarked = line.strip_prefix(BOM).unwrap_or(line);
+        let indent = line.len() - unmarked.trim_ascii_start().len();
         if line.get(indent..indent + 5).is_some_and(|name| name.eq_ignore_ascii_case(b"data:")) {
-            self.mended = Some("a field's name in capitals or indented");
+            self.mended = Some("a field's name in capitals, indented or behind a byte order mark");
             return Some(begin + indent + 5 + usize::from(line.get(indent + 5) == Some(&b' ')));
         }
         let pending = match self.data {
@@ -236,7 +249,7 @@ impl SseDecoder {
 
     fn unseparated(&self, from: usize, to: usize) -> Frame<'_> {
         let mended = Some("no blank line between events");
-        Frame::Data { data: slice(&self.buffer, from, to), is_error: self.is_error, mended }
+        Frame::Data { data: slice(&self.buffer, from, to), is_error: self.name == Name::Error, mended }
     }
 
     /// Adds a line of data. Where the one before is an object by itself, no blank line came between two events: that is
@@ -264,9 +277,18 @@ impl SseDecoder {
     }
 }
 
+/// What an event's name says about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Name {
+    #[default]
+    Other,
+    Error,
+    SignOfLife,
+}
+
 enum Field {
     Data(usize),
-    Event(bool),
+    Event(Name),
     Error(usize),
     Comment,
     Skip,

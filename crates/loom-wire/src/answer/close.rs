@@ -47,6 +47,7 @@ impl AnswerDecoder {
             let why = nothing_said(self.reader.sum.reasoning.is_some(), self.reader.fold.usage());
             self.reader.ledger.note(Rule::NothingSaid, why);
         }
+        let refused_nothing = refusal.is_none();
         let from = out.len();
         self.reader.fold.close(
             &self.reader.sum.content,
@@ -74,6 +75,15 @@ impl AnswerDecoder {
             ));
         }
         self.reader.add_up(out, from);
+        // Nothing but thinking, and a call that some parser has lost: no answer.
+        let lost = self.reader.sum.ledger.iter().any(|entry| entry.rule == Rule::ToolCallsMissing);
+        if lost && self.reader.sum.content.trim().is_empty() && refused_nothing {
+            return Err(LlmError::bad_response(
+                "the finish reason says that the model calls tools, but the answer holds neither a call nor a text",
+            )
+            .with_retryable(true)
+            .with_hint("the server's own parser may have lost the call: see its log"));
+        }
         self.reader.check_calls()
     }
 }

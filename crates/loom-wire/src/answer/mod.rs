@@ -6,6 +6,8 @@
 mod close;
 mod read;
 
+use serde::de::IgnoredAny;
+
 use crate::chunk;
 use crate::error::{ErrorKind, LlmError};
 use crate::event::{Completion, Event, Finish, FinishReason};
@@ -16,8 +18,8 @@ use crate::limits;
 use crate::mend;
 use crate::sse::{Frame, SseDecoder};
 use read::{
-    Reader, beginning, empty_answer, empty_body, error_in_stream, looks_like_stream, not_an_answer,
-    stray_error,
+    BOM, GZIP, Reader, beginning, empty_answer, empty_body, error_in_stream, looks_like_stream,
+    not_an_answer, stray_error,
 };
 
 pub use crate::limits::Limits;
@@ -281,6 +283,10 @@ impl AnswerDecoder {
                 mended = Some("data: twice");
                 data = rest.trim_ascii_start();
             }
+            if data.starts_with(BOM) {
+                mended = Some("a byte order mark within the stream");
+                data = beginning(data);
+            }
             if data.is_empty() || data == b"null" {
                 continue;
             }
@@ -370,12 +376,17 @@ impl AnswerDecoder {
     }
 
     fn read_whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), LlmError> {
-        if body.trim_ascii_start().starts_with(b"<") {
+        if body.trim_ascii_start().starts_with(b"<") || body.starts_with(GZIP) {
             return Err(not_an_answer(body));
         }
         let shown = || String::from_utf8_lossy(body).chars().take(64 * 1024).collect();
         self.reader.payload(body, out).and_then(|()| self.reader.release_cut(out)).map_err(|mut error| {
             error.body.get_or_insert_with(shown);
+            if serde_json::from_slice::<IgnoredAny>(body).is_err_and(|error| error.is_eof()) {
+                error.kind = ErrorKind::StreamInterrupted;
+                error.retryable = true;
+                error.message = format!("the answer ends in the middle of its JSON: {}", error.message);
+            }
             error
         })?;
         if !self.reader.fold.has_begun() || self.reader.fold.is_hollow() && self.reader.sum.is_empty() {

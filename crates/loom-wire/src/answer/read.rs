@@ -22,7 +22,8 @@ pub(super) fn beginning(mut body: &[u8]) -> &[u8] {
     }
 }
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(super) const GZIP: &[u8] = b"\x1f\x8b";
 
 /// Whether the start of a body is a stream (`true`) or something whole; `None` while that is open.
 pub(super) fn looks_like_stream(start: &[u8]) -> Option<bool> {
@@ -125,7 +126,7 @@ impl Reader {
             return Err(too_deep(&self.limits));
         }
         match serde_json::from_str::<Chunk<'_>>(text) {
-            Ok(chunk) if chunk.choices.is_some() || chunk.error.as_ref().is_some_and(chunk::is_error) => {
+            Ok(chunk) if chunk.is_answer() => {
                 self.fold.keep(text, &chunk);
                 self.fold.absorb(chunk, &self.sum, &mut self.ledger, out).map_err(|api| named(api, text))
             }
@@ -136,7 +137,8 @@ impl Reader {
                     self.ledger.note(Rule::AnswerUnwrapped, key);
                     return self.chunk(&answer, out);
                 }
-                if let Some(api) = shape.as_ref().and_then(ApiError::from_body) {
+                let fails = |shape: &&Value| chunk.choices.is_none() || api_error::is_failure(shape);
+                if let Some(api) = shape.as_ref().filter(fails).and_then(ApiError::from_body) {
                     return Err(named(api, text));
                 }
                 self.fold.absorb(chunk, &self.sum, &mut self.ledger, out).map_err(|api| named(api, text))
@@ -156,6 +158,10 @@ impl Reader {
                 }
                 if let Some(mended) = mend::control_characters(text) {
                     self.ledger.note(Rule::JsonMended, "control characters in a string");
+                    return self.chunk(&mended, out);
+                }
+                if let Some(mended) = mend::numbers(text) {
+                    self.ledger.note(Rule::JsonMended, "numbers that JSON has not");
                     return self.chunk(&mended, out);
                 }
                 if let Some(answer) = serde_json::from_str::<String>(text)
@@ -264,7 +270,11 @@ pub(super) fn empty_body() -> LlmError {
 
 pub(super) fn not_an_answer(body: &[u8]) -> LlmError {
     let text = String::from_utf8_lossy(body);
-    let mut error = if api_error::is_html(&text) {
+    let mut error = if body.starts_with(GZIP) {
+        LlmError::bad_response(
+            "the server sent compressed bytes (gzip) without a content-encoding header that says so",
+        )
+    } else if api_error::is_html(&text) {
         LlmError::bad_response(api_error::html_summary(200, &text))
             .with_hint("the base URL leads to a web page and not to an API: is `/v1` missing?")
     } else {

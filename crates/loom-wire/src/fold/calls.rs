@@ -65,6 +65,10 @@ impl Calls {
         let before = self.calls.len();
         let mut touched = None;
         for (position, mut fragment) in fragments.into_iter().enumerate() {
+            fragment.bring_in();
+            if fragment.says_nothing() {
+                continue;
+            }
             if place == Place::Message && self.has_grown(position, &mut fragment, before) {
                 continue;
             }
@@ -84,16 +88,15 @@ impl Calls {
             (None, Some(index)) => with(&|call| call.index == Some(index)),
             (None, None) => Some(position),
         };
-        let name = fragment.function.name.filled().or(fragment.name.filled()).unwrap_or_default().trim();
+        let name = fragment.function.name.filled().unwrap_or_default().trim();
         let may_be = |call: &CallUnderWay| call.name == name || call.name.is_empty() || name.is_empty();
         let Some(call) = at.and_then(|at| known.get_mut(at)).filter(|call| may_be(call)) else {
             return false;
         };
-        let arguments = [&fragment.function.arguments, &fragment.arguments];
-        let (now, is_text) = match arguments.into_iter().find(|it| **it != Arguments::Absent) {
-            Some(Arguments::Text(text)) => (text.as_ref(), true),
-            Some(Arguments::Json(json)) => (json.as_str(), false),
-            _ => ("", true),
+        let (now, is_text) = match &fragment.function.arguments {
+            Arguments::Text(text) => (text.as_ref(), true),
+            Arguments::Json(json) => (json.as_str(), false),
+            Arguments::Absent => ("", true),
         };
         let value = |text: &str| serde_json::from_str::<Value>(text).ok();
         let more = match now.strip_prefix(call.arguments.as_str()).filter(|_| is_text) {
@@ -159,14 +162,8 @@ impl Calls {
         (before, touched, place): (usize, Option<usize>, Place),
         ledger: &mut Ledger,
     ) -> usize {
-        let CallFragment { index, id, mut function, name, arguments, extra_content } = fragment;
+        let CallFragment { index, id, function, extra_content, .. } = fragment;
         let index = index.value;
-        if function.name.filled().is_none() {
-            function.name = name;
-        }
-        if function.arguments == Arguments::Absent {
-            function.arguments = arguments;
-        }
         let at = self.find_call(index, &id, &function, before, touched).unwrap_or_else(|| {
             if place == Place::Delta && (index.is_none() || self.calls.iter().any(|call| call.index == index))
             {
@@ -307,7 +304,15 @@ fn add_function(call: &mut CallUnderWay, function: FunctionFragment<'_>, ledger:
     }
     match function.arguments {
         Arguments::Absent => {}
-        Arguments::Text(text) => call.arguments.push_str(&text),
+        Arguments::Text(text) => {
+            // An empty object before the pieces of the arguments, as gateways make it of Anthropic's `"input": {}`.
+            if call.arguments.trim() == "{}" && text.trim_start().starts_with('{') {
+                ledger.note(Rule::ArgumentsRepaired, "an empty object before the arguments");
+                call.arguments.clear();
+                call.whole = false;
+            }
+            call.arguments.push_str(&text);
+        }
         Arguments::Json(json) => {
             ledger.note(Rule::ArgumentsObject, call.name.as_str());
             call.arguments = json;

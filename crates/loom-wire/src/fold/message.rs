@@ -39,6 +39,8 @@ pub(super) struct Messages {
 #[derive(Debug, Default)]
 struct Heard {
     text: String,
+    /// Half a character at the end, which the next message may hold whole.
+    half: String,
     thinking: String,
     refusal: String,
 }
@@ -48,9 +50,15 @@ impl Messages {
         self.held
     }
 
+    /// Half a character that no later message has completed.
+    pub(super) fn take_half(&mut self) -> String {
+        std::mem::take(&mut self.content.half)
+    }
+
     /// Leaves in a message what is new in it.
-    fn keep_new(&mut self, message: &mut Delta<'_>) {
+    fn keep_new(&mut self, message: &mut Delta<'_>, ends: bool) {
         let held = &mut self.held;
+        self.content.keep_whole_characters(&mut message.content.text, ends);
         for (heard, said) in [
             (&mut self.content, &mut message.content),
             (&mut self.reasoning_content, &mut message.reasoning_content),
@@ -68,6 +76,25 @@ impl Messages {
             let new = new_in(&mut self.function_arguments, text, held);
             let from = text.len() - new;
             *text = text.get(from..).unwrap_or_default().to_owned().into();
+        }
+    }
+}
+
+impl Heard {
+    /// Holds back what a decoder writes for half a character at the end of the text so far (`H\u{fffd}`, then `Hé`).
+    fn keep_whole_characters(&mut self, said: &mut Text<'_>, ends: bool) {
+        let half = std::mem::take(&mut self.half);
+        if said.0.is_empty() {
+            self.half = half;
+        } else if !half.is_empty() && !said.0.starts_with(self.text.as_str()) {
+            said.0.to_mut().insert_str(0, &half);
+        }
+        if ends {
+            let half = std::mem::take(&mut self.half);
+            said.0.to_mut().push_str(&half);
+        } else if said.0.ends_with('\u{fffd}') {
+            let whole = said.0.trim_end_matches('\u{fffd}').len();
+            self.half = said.0.to_mut().split_off(whole);
         }
     }
 }
@@ -139,7 +166,7 @@ impl Fold {
         }
         ledger.note(Rule::MessageForDelta, "");
         let is_all = ends && self.messages.is_none() && !self.said_by_deltas;
-        self.messages.get_or_insert_default().keep_new(&mut message);
+        self.messages.get_or_insert_default().keep_new(&mut message, ends);
         let place = if is_all { Place::Whole } else { Place::Message };
         self.absorb_delta(message, place, ledger, out);
     }

@@ -5,13 +5,14 @@
 //! concatenation; the last usage counts, and usages are never summed.
 
 mod calls;
+mod close;
 mod message;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::api_error::ApiError;
 use crate::chunk::{Choice, Chunk, Delta, WireUsage};
-use crate::event::{Completion, Event, Finish, FinishReason, Usage};
+use crate::event::{Completion, Event, FinishReason, Usage};
 use crate::ledger::{Ledger, Rule};
 use crate::lenient::{Aside, Reason, Said};
 use crate::repeat::{Part, Repeat};
@@ -38,6 +39,8 @@ pub struct Fold {
     empty_finish: bool,
     refusal: String,
     reasoning_details: Vec<Value>,
+    /// The index of the choice that is delivered: the lowest of the first chunk that has any.
+    followed: Option<i64>,
     /// An answer was seen: at least one chunk with choices.
     begun: bool,
     /// A delta has brought text, thinking or calls.
@@ -86,15 +89,29 @@ impl Fold {
             return Err(ApiError::from_error_value(&error));
         }
         let from = out.len();
-        for choice in chunk.choices.map(|list| list.0).unwrap_or_default() {
+        let choices = chunk.choices.map(|list| list.0).unwrap_or_default();
+        // A list tells apart what has no index.
+        let listed = choices.len() > 1;
+        let index = |position: usize, choice: &Choice<'_>| {
+            choice.index.value.or_else(|| i64::try_from(position).ok().filter(|_| listed))
+        };
+        if self.followed.is_none() {
+            let said = choices.iter().enumerate().filter(|(_, choice)| !choice.says_nothing());
+            self.followed = said.map(|(position, choice)| index(position, choice).unwrap_or_default()).min();
+        }
+        let mut is_whole = false;
+        for (position, choice) in choices.into_iter().enumerate() {
             if choice.says_nothing() {
                 continue;
             }
             self.begun = true;
-            if choice.index.value.is_some_and(|index| index > 0) {
+            let is_other = index(position, &choice).is_some_and(|index| Some(index) != self.followed);
+            // Two whole messages are two answers, whatever their index.
+            if is_other || is_whole && choice.message.is_some() {
                 ledger.note(Rule::ExtraChoice, "only the first choice is delivered");
                 continue;
             }
+            is_whole |= choice.message.is_some();
             let said = Some(said).filter(|_| out.len() == from);
             self.absorb_choice(choice, said, ledger, out)?;
         }
@@ -113,7 +130,9 @@ impl Fold {
 
     /// Keeps the chunk that is about to be absorbed for [`Fold::absorb_repeat`]; `text` is what it was decoded from.
     pub fn keep(&mut self, text: &str, chunk: &Chunk<'_>) {
-        self.last.learn(text, chunk);
+        if self.followed.is_none_or(|index| index == 0) {
+            self.last.learn(text, chunk);
+        }
     }
 
     /// Whether any chunk held a choice.
@@ -173,13 +192,20 @@ impl Fold {
 
     /// The text has ended: what of it was held back is delivered. `said` is the text so far.
     pub fn end_text(&mut self, said: &str, ledger: &mut Ledger, out: &mut Vec<Event>) {
+        self.end_messages(ledger, out);
         let by_length = self.finish == Some(FinishReason::Length);
         let written = self.text.end(by_length, said, ledger, out);
         self.calls.add_written(written);
     }
 
+    fn end_messages(&mut self, ledger: &mut Ledger, out: &mut Vec<Event>) {
+        let half = self.messages.as_mut().map(|messages| messages.take_half()).unwrap_or_default();
+        self.text.push(half.into(), false, ledger, out);
+    }
+
     /// The answer has failed: what of its text was held back is delivered as it is.
     pub fn release_text(&mut self, out: &mut Vec<Event>) {
+        self.end_messages(&mut Ledger::default(), out);
         self.text.release(out);
     }
 
@@ -187,92 +213,6 @@ impl Fold {
     pub fn broken_calls(&mut self) -> Vec<ToolCall> {
         let why = "the answer broke off within this call";
         self.calls.take(Some(why), &self.id, &mut Ledger::default())
-    }
-
-    /// The closing events, after [`Fold::end_text`]: calls, usage, finish. `said` is the text so far.
-    pub fn close(
-        &mut self,
-        said: &str,
-        request_id: Option<String>,
-        ledger: &mut Ledger,
-        out: &mut Vec<Event>,
-    ) {
-        let by_length = self.finish == Some(FinishReason::Length);
-        let cut = by_length.then_some("the call was cut off by the token limit (finish_reason \"length\")");
-        let mut calls = self.calls.take(cut, &self.id, ledger);
-        let mut content = None;
-        if self.answer_is_call && !calls.is_empty() {
-            content = self.end_answer(&std::mem::take(&mut calls), said, ledger, out);
-        }
-        match (&self.finish, calls.is_empty()) {
-            (Some(FinishReason::ToolCalls), true) => {
-                ledger.note(Rule::ToolCallsMissing, "taken as stop");
-                self.finish = Some(FinishReason::Stop);
-            }
-            (Some(FinishReason::Stop) | None, false) => {
-                ledger.note(Rule::FinishReasonOverCalls, "there are tool calls");
-                self.finish = Some(FinishReason::ToolCalls);
-            }
-            _ => {}
-        }
-        if !calls.is_empty() {
-            out.push(Event::ToolCalls { tool_calls: calls });
-        }
-        if let Some(usage) = self.usage {
-            out.push(Event::Usage(usage));
-        }
-        let mut extra = Map::new();
-        if !self.reasoning_details.is_empty() {
-            let details = std::mem::take(&mut self.reasoning_details);
-            extra.insert("reasoning_details".to_owned(), Value::Array(details));
-        }
-        let filled = |text: &mut String| Some(std::mem::take(text)).filter(|text| !text.is_empty());
-        out.push(Event::Finish(Box::new(Finish {
-            finish_reason: self.finish.take(),
-            model: filled(&mut self.model),
-            id: filled(&mut self.id),
-            request_id,
-            refusal: filled(&mut self.refusal),
-            content,
-            queue_seconds: None,
-            ledger: ledger.take(),
-            extra,
-        })));
-    }
-
-    /// What has come of the call that is the answer, as text.
-    fn say_answer(&mut self, out: &mut Vec<Event>) {
-        if !self.answer_is_call {
-            return;
-        }
-        let arguments = self.calls.first_arguments();
-        if let Some(more) = arguments.get(self.answered..).filter(|more| !more.is_empty()) {
-            self.answered = arguments.len();
-            out.push(Event::ContentDelta { content: more.to_owned() });
-        }
-    }
-
-    /// The first call as the answer's text, and the whole text where it is not what the deltas say. What is called after it
-    /// is no second answer: the first one is whole, wherever the token limit cut the others.
-    fn end_answer(
-        &mut self,
-        calls: &[ToolCall],
-        said: &str,
-        ledger: &mut Ledger,
-        out: &mut Vec<Event>,
-    ) -> Option<String> {
-        if calls.len() > 1 {
-            ledger.note(Rule::ExtraCall, "the answer is the first of them");
-        }
-        if calls.len() > 1 || self.finish != Some(FinishReason::Length) {
-            self.finish = Some(FinishReason::Stop);
-        }
-        let text = calls.first().map(|call| call.arguments.clone()).unwrap_or_default();
-        if said.is_empty() {
-            out.push(Event::ContentDelta { content: text });
-            return None;
-        }
-        (text != said).then_some(text)
     }
 
     fn set_usage(&mut self, usage: &Aside<WireUsage>, ledger: &mut Ledger) {
@@ -292,8 +232,11 @@ impl Fold {
         out: &mut Vec<Event>,
     ) -> Result<(), ApiError> {
         self.set_usage(&choice.usage, ledger);
-        if let Some(error) = choice.error.filter(crate::chunk::is_error) {
-            return Err(ApiError::from_error_value(&error));
+        let in_delta = choice.delta.as_ref().and_then(|delta| delta.error.as_deref());
+        let in_message = choice.message.as_ref().and_then(|message| message.error.as_deref());
+        let errors = [choice.error.as_ref(), in_delta, in_message];
+        if let Some(error) = errors.into_iter().flatten().find(|error| crate::chunk::is_error(error)) {
+            return Err(ApiError::from_error_value(error));
         }
         let ends = !self.more_may_follow || matches!(choice.finish_reason, Reason::Given(_));
         match (choice.delta, choice.message) {
@@ -318,7 +261,13 @@ impl Fold {
                 if renamed {
                     ledger.note(Rule::FinishReasonRenamed, word);
                 }
-                self.finish = Some(reason);
+                // What was cut off stays so, whatever a gateway appends.
+                let was_cut = matches!(self.finish, Some(FinishReason::Length | FinishReason::ContentFilter));
+                if was_cut && reason == FinishReason::Stop {
+                    ledger.note(Rule::FinishReasonRenamed, "a second reason: stop");
+                } else {
+                    self.finish = Some(reason);
+                }
             }
         }
         Ok(())

@@ -85,7 +85,10 @@ impl Candidate {
                     return Outcome::Wait;
                 }
                 return match self.row.read(whole, false, offer) {
-                    Ok(calls) => Outcome::Calls(calls, text.len()),
+                    Ok(calls) => {
+                        let used = self.unclosed_end(text, &calls);
+                        Outcome::Calls(calls, used)
+                    }
                     Err(_) => Outcome::Text,
                 };
             };
@@ -98,6 +101,15 @@ impl Candidate {
                 Err(_) => return Outcome::Text,
             }
         }
+    }
+
+    /// Where calls end that no closing mark ends. Words behind a whole object are the answer's.
+    fn unclosed_end(&self, text: &str, calls: &[WrittenCall]) -> usize {
+        let is_json = text.get(self.mark..).is_some_and(|body| body.trim_start().starts_with('{'));
+        let end = text.rfind('}').map_or(text.len(), |at| at + 1);
+        let words = text.get(end..).unwrap_or_default().trim_start();
+        let are_whole = is_json && calls.iter().all(|call| !call.cut);
+        if are_whole && words.starts_with(char::is_alphanumeric) { end } else { text.len() }
     }
 
     /// The next closing mark: where it begins and where it ends.
