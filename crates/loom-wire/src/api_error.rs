@@ -273,15 +273,38 @@ pub fn is_failure(body: &Value) -> bool {
         || body.pointer("/base_resp/status_code").is_some_and(crate::chunk::is_error)
         || given("errors").is_some()
         || given("detail").is_some()
-        || given("code").is_some_and(|code| {
-            !["200", "\"200\"", "\"0\"", "\"success\""].contains(&code.to_string().as_str())
-        })
+        || given("code").is_some_and(|code| !is_fine(code))
+}
+
+/// Whether a body without an answer says no more than that all is well (`{"code": 200, "msg": "success"}`).
+pub fn is_success(body: &Value) -> bool {
+    let is_true = |key: &str| body.get(key) == Some(&Value::Bool(true));
+    !is_failure(body) && (is_true("success") || body.get("code").is_some_and(is_fine))
+}
+
+/// Whether a code is one of success.
+fn is_fine(code: &Value) -> bool {
+    match code {
+        Value::Number(number) => matches!(number.as_u64(), Some(0 | 200)),
+        Value::String(word) => {
+            ["0", "200", "ok", "success"].iter().any(|fine| word.eq_ignore_ascii_case(fine))
+        }
+        _ => false,
+    }
+}
+
+/// The data of a refusal that is written as an event, as DashScope and gateways do where a stream was asked for.
+fn in_event(text: &str) -> Option<&str> {
+    let line = text.lines().find_map(|line| line.strip_prefix("data:")).map(str::trim)?;
+    let is_event = ["data:", "event:", "id:", ":"].iter().any(|field| text.starts_with(field));
+    (is_event && line.starts_with('{')).then_some(line)
 }
 
 /// The body of an HTTP error, whatever it is, as an error with its kind, status and body.
 pub fn from_http(status: u16, body: &[u8]) -> LlmError {
     let text = String::from_utf8_lossy(body);
     let trimmed = text.trim();
+    let trimmed = in_event(trimmed).unwrap_or(trimmed);
     let api = match serde_json::from_str::<Value>(trimmed) {
         Ok(value) => ApiError::from_body(&value).unwrap_or_else(|| ApiError::from_message(clip(trimmed))),
         Err(_) if is_html(trimmed) => ApiError::from_message(html_summary(status, trimmed)),

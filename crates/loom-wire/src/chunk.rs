@@ -250,13 +250,16 @@ impl WireUsage {
     }
 }
 
-/// Whether an `error` value says that something failed: `null`, `false`, `0`, `""` and what holds nothing else do not.
+/// Whether an `error` value says that something failed: `null`, `false`, `0`, `""`, the same as words, and what holds nothing
+/// else do not.
 pub fn is_error(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Bool(true) => true,
         Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.trim().is_empty(),
+        Value::String(text) => {
+            !["", "null", "none", "false"].iter().any(|no| text.trim().eq_ignore_ascii_case(no))
+        }
         Value::Object(fields) => fields.values().any(is_error),
         Value::Array(items) => items.iter().any(is_error),
     }

@@ -137,7 +137,9 @@ impl Reader {
                     self.ledger.note(Rule::AnswerUnwrapped, key);
                     return self.chunk(&answer, out);
                 }
-                let fails = |shape: &&Value| chunk.choices.is_none() || api_error::is_failure(shape);
+                let fails = |shape: &&Value| {
+                    api_error::is_failure(shape) || chunk.choices.is_none() && !api_error::is_success(shape)
+                };
                 if let Some(api) = shape.as_ref().filter(fails).and_then(ApiError::from_body) {
                     return Err(named(api, text));
                 }

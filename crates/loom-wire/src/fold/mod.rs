@@ -240,8 +240,11 @@ impl Fold {
         }
         let ends = !self.more_may_follow || matches!(choice.finish_reason, Reason::Given(_));
         match (choice.delta, choice.message) {
-            (Some(delta), None) => {
-                self.note_delta(&delta);
+            (Some(mut delta), None) => {
+                // Together writes the text into both.
+                if !self.note_delta(&delta) && !self.content_by_deltas {
+                    delta.content = choice.text;
+                }
                 self.absorb_delta(delta, Place::Delta, ledger, out);
             }
             (delta, Some(message)) => self.absorb_message(delta, *message, (ends, said), ledger, out),
