@@ -1,5 +1,6 @@
 //! An answer under way: its head, its bytes as they come, and what a refusal says.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,8 +79,12 @@ impl Answer {
                 format!("the connection broke before the answer was complete: {causes}"),
             )
         })?;
-        if let (Some(bytes), Some(server)) = (&bytes, self.unknown_server.take()) {
-            server.look(&self.response.headers, bytes);
+        if let Some(bytes) = &bytes {
+            // They lie in the buffer that was read first, which would live as long as the stream.
+            let headers = mem::take(&mut self.response.headers);
+            if let Some(server) = self.unknown_server.take() {
+                server.look(&headers, bytes);
+            }
         }
         Ok(bytes)
     }
@@ -116,7 +121,7 @@ impl Answer {
 
     /// The error that a refusal is, its body read.
     pub(super) async fn refusal(mut self, clocks: &Clocks, via: Option<&Via>) -> LlmError {
-        let mut body = Vec::new();
+        let (mut body, headers) = (Vec::new(), self.response.headers.clone());
         // A body that breaks off or stands still says more than none.
         while let Ok(Ok(Some(bytes))) =
             tokio::time::timeout(ERROR_BODY_PAUSE, self.chunk(&clocks.flowing())).await
@@ -127,7 +132,7 @@ impl Answer {
             }
         }
         let mut error = api_error::from_http(self.response.status.as_u16(), &body);
-        advice::apply(&mut error, &self.response.headers, std::time::SystemTime::now());
+        advice::apply(&mut error, &headers, std::time::SystemTime::now());
         error.request_id = self.request_id.take().or(error.request_id.take());
         error.url = Some(self.url());
         // Over TLS, only the server's own answers arrive here; without it, the proxy's do as well.
