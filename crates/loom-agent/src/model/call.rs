@@ -41,6 +41,8 @@ pub(crate) struct Call {
     pub(crate) notices: Notices,
     /// Events to deliver, the last one first. It is empty when more is read, which then lands here in its order.
     decoded: Vec<Event>,
+    /// What a failed attempt has brought was held back until it failed, however its bytes were cut up.
+    held_all: bool,
 }
 
 enum State {
@@ -131,6 +133,7 @@ impl Call {
             state,
             notices: Notices::default(),
             decoded: Vec::new(),
+            held_all: false,
         }
     }
 
@@ -223,6 +226,7 @@ impl Call {
             attempts += 1;
             // What a failed attempt brought stays until it is repeated: if it is not, it is delivered.
             self.decoded.clear();
+            self.held_all = false;
             let format = {
                 let manner = (llm.strict, adaptation.may_tell_format());
                 FormatCheck::of(&self.request, manner, origin, &model)?
@@ -254,7 +258,7 @@ impl Call {
             }
             // What TCP put into one segment must not decide: text of a stream that came with the error is delivered like
             // text that came before it, and after that nothing is repeated.
-            if self.request.stream && self.decoded.iter().any(is_delta) {
+            if self.request.stream && self.decoded.iter().any(is_delta) && !self.held_all {
                 return Err(explained(error, &self.asked(&model)));
             }
             if let Some(original) = first_path_error.take() {
@@ -347,7 +351,9 @@ impl Call {
         let mut reading = self.reading(answer, pass, model, asked, changes, attempts);
         // Until something is there to deliver, a failure can still be repeated.
         while self.decoded.is_empty() && !reading.decoder.is_done() {
-            reading.advance(&mut self.clocks, &mut self.decoded).await?;
+            let advanced = reading.advance(&mut self.clocks, &mut self.decoded).await;
+            self.held_all = reading.decoder.holds_all();
+            advanced?;
         }
         Ok(reading)
     }
@@ -382,6 +388,11 @@ impl Call {
         }
         if format.as_ref().is_some_and(FormatCheck::is_checked) {
             decoder.expect_json();
+        }
+        // With tools on offer, prose may come before a call.
+        if stream && self.request.tools.is_empty() && format.as_ref().is_some_and(FormatCheck::may_ask_again)
+        {
+            decoder.hold_prose();
         }
         Box::new(Reading {
             sent,

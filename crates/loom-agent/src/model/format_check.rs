@@ -16,7 +16,7 @@ const SHOWN: usize = 3;
 
 /// For a stream that was delivered, so that it is not asked for again.
 const TOLD_FROM_NOW_ON: &str = "the endpoint has passed over response_format: from now on Loom tells it the format in the prompt as \
-     well, so the next call may succeed";
+     well, so the next call of this process may succeed";
 
 /// What the answer to a request must be.
 pub(crate) struct FormatCheck {
@@ -62,6 +62,11 @@ impl FormatCheck {
     /// Whether the decoder is to look for JSON.
     pub(crate) fn is_checked(&self) -> bool {
         !self.unchecked
+    }
+
+    /// Whether an answer that passes over the format can be asked for again, unless something of it was delivered.
+    pub(crate) fn may_ask_again(&self) -> bool {
+        self.is_checked() && self.untold
     }
 
     /// Checks a complete answer, whose last event is its end.

@@ -90,7 +90,7 @@ impl Reading {
                     },
                 };
                 // A role alone is no token: some servers send it before they read the prompt.
-                self.has_token |= !out.is_empty();
+                self.has_token |= !out.is_empty() || self.decoder.holds_all();
                 // A whole answer that has begun comes without a pause.
                 self.has_token |= self.decoder.is_whole();
                 if self.has_token && self.decoder.payloads() > payloads {

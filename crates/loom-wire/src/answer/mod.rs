@@ -4,6 +4,7 @@
 //! page. A stream that ends without saying so is an error which carries what had arrived.
 
 mod close;
+mod prose;
 mod read;
 
 use serde::de::IgnoredAny;
@@ -42,6 +43,8 @@ pub struct AnswerDecoder {
     stream_wanted: bool,
     json_wanted: bool,
     strict: bool,
+    /// JSON is to come, and nothing but this prose has: it waits for the first bracket.
+    prose: Option<String>,
     request_id: Option<String>,
     done: bool,
     /// How many payloads were seen: what is not a mere sign of life.
@@ -67,6 +70,7 @@ impl AnswerDecoder {
             stream_wanted,
             json_wanted: false,
             strict: false,
+            prose: None,
             request_id,
             done: false,
             payloads: 0,
@@ -137,24 +141,33 @@ impl AnswerDecoder {
 
     /// Adds bytes as they came.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let from = out.len();
         let result = self.push_inner(bytes, out);
-        self.settle(result, out)
+        self.settle(result, from, out)
     }
 
     /// The bytes have ended.
     pub fn end(&mut self, end: End, out: &mut Vec<Event>) -> Result<(), LlmError> {
+        let from = out.len();
         let result = self.end_inner(end, out);
-        self.settle(result, out)
+        self.settle(result, from, out)
     }
 
     /// Checks the answer if it is complete, and completes an error.
-    fn settle(&mut self, result: Result<(), LlmError>, out: &mut Vec<Event>) -> Result<(), LlmError> {
+    fn settle(
+        &mut self,
+        result: Result<(), LlmError>,
+        from: usize,
+        out: &mut Vec<Event>,
+    ) -> Result<(), LlmError> {
         let result = result.and_then(|()| self.check_answer(out));
-        result.map_err(|error| {
+        let result = result.map_err(|error| {
             // What was asked for did not come: the text stays delivered, the end is the error.
             out.retain(|event| !matches!(event, Event::ToolCalls { .. } | Event::Finish(_)));
             self.complete_error(error, out)
-        })
+        });
+        self.keep_prose(from, self.done || result.is_err(), out);
+        result
     }
 
     fn check_answer(&mut self, out: &mut [Event]) -> Result<(), LlmError> {
