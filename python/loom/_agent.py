@@ -99,6 +99,10 @@ class Agent:
         event_handler: Callable[[dict[str, Any]], Any] | None = None,
         **llm_options: Any,
     ) -> None:
+        if "://" in name:
+            raise ConfigurationError(
+                "the first argument is the agent's name, and an address was given: give that as base_url=…"
+            )
         for limit, number, least in (
             ("max_recursion_depth", max_recursion_depth, 1),
             ("max_parallel_tools", max_parallel_tools, 1),

@@ -67,6 +67,32 @@ def test_credentials_in_the_url_do_not_show(server):
     assert "hidden" not in shown and "127.0.0.1" in shown
 
 
+@pytest.mark.parametrize("make", [lambda url: loom.agent(url), lambda url: loom.agent(llm=url)])
+def test_an_address_in_another_place_is_told_its_own(make):
+    with pytest.raises(loom.ConfigurationError, match="base_url=") as caught:
+        make("http://localhost:8000/v1?key=hidden")
+    assert "hidden" not in str(caught.value)
+
+
+def test_an_unknown_name_says_which_endpoints_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(loom.ConfigurationError, match=r"no loom\.toml with endpoints was found"):
+        loom.agent(llm="offize")
+    file = tmp_path / "loom.toml"
+    file.write_text("[endpoints.office]\nmodel = 'm'\n[endpoints.typed]\nbase_url = 'http://h/v1'\napi_key = '$KEY'\n")
+    with pytest.raises(loom.ConfigurationError, match=r"the endpoints of loom\.toml are office, typed"):
+        loom.agent(llm="offize")
+    with pytest.raises(loom.ConfigurationError, match='endpoint "office" has neither base_url nor provider'):
+        loom.agent(llm="office")
+    with pytest.raises(loom.ConfigurationError, match=r'write \{ env = "KEY" \}'):
+        loom.agent(llm="typed")
+
+
+def test_a_word_is_no_temperature():
+    with pytest.raises(loom.ConfigurationError, match='temperature is a number, not "hot"'):
+        loom.agent(base_url="http://localhost:8000/v1", temperature="hot")
+
+
 # ---- Providers
 
 

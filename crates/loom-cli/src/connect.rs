@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use loom::endpoint::{Auth, BaseUrl, Key, Proxy};
+use loom::model::config::SEARCHED;
 use loom::{Config, ErrorKind, Llm, LlmError, LlmSettings, UnifiedLlm};
 use serde_json::Value;
 
@@ -257,7 +258,7 @@ impl Connection {
 fn known_endpoint(name: &str, config: Option<&Config>) -> Result<(), Failure> {
     let Some(config) = config else {
         return Err(LlmError::config(format!("there is no loom.toml to look the endpoint {name:?} up in"))
-            .with_hint("looked for: $LOOM_CONFIG, ./loom.toml, loom/loom.toml in the configuration folder (~/.config)")
+            .with_hint(format!("looked for: {SEARCHED}"))
             .into());
     };
     if config.has_place(name) {

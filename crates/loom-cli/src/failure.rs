@@ -4,6 +4,7 @@
 use std::io;
 
 use anstyle::{AnsiColor, Style};
+use clap::error::{ContextKind, ContextValue};
 use loom::{AgentError, ErrorKind, Explanation, LlmError, SessionError};
 use serde_json::{Value, json};
 
@@ -95,6 +96,20 @@ pub(crate) fn of_arguments(error: &clap::Error) -> Failure {
     if rest.is_empty() { failure.into() } else { failure.with_hint(one_line(rest)).into() }
 }
 
+/// Adds what clap cannot guess: a flag by its other name, and the command that asks.
+pub(crate) fn propose(error: &mut clap::Error) {
+    let invalid = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) => flag.as_str(),
+        _ => "",
+    };
+    if error.kind() == clap::error::ErrorKind::UnknownArgument && invalid == "--url" {
+        error.insert(ContextKind::SuggestedArg, ContextValue::String("--base-url".to_owned()));
+    } else if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+        let tip = "to ask a question: loom run \"hello\"";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+}
+
 /// Tells an error on stderr.
 pub(crate) fn tell_error(screen: &Screen, error: &AgentError) {
     let AgentError::Llm { error, .. } = error else {
@@ -166,6 +181,7 @@ fn to_json(error: &AgentError) -> Value {
 
 /// How the library's hints, which speak of arguments, are said in the shell.
 const SHELL_WORDS: &[(&str, &str)] = &[
+    ("that is an address: base_url=", "that is an address: --base-url "),
     ("llm=\"custom\" with base_url", "--base-url URL"),
     ("llm=\"custom\" needs a base_url", "--llm custom needs a --base-url"),
     ("base_url=\"http://localhost:8000/v1\"", "--base-url http://localhost:8000/v1"),
@@ -205,7 +221,12 @@ mod tests {
         assert!(
             in_shell_words(custom.hint.as_deref().unwrap()).contains("--base-url http://localhost:8000/v1")
         );
-        let unknown = loom::provider::unknown("zzz", &[]);
+        let unknown = loom::provider::unknown("zzz", None);
         assert!(in_shell_words(unknown.hint.as_deref().unwrap()).starts_with("use --base-url URL"));
+        let address = loom::provider::unknown("http://h/v1", None);
+        assert_eq!(
+            in_shell_words(address.hint.as_deref().unwrap()),
+            "that is an address: --base-url \"http://h/v1\""
+        );
     }
 }

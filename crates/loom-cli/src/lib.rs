@@ -49,7 +49,11 @@ use crate::screen::Screen;
 pub fn run_main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let asked_for_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = Cli::try_parse_from(args).map_err(|mut error| {
+        failure::propose(&mut error);
+        error
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if asked_for_json && error.use_stderr() => {
             return failure::of_arguments(&error).report(&Screen::new(), true, None);

@@ -159,7 +159,10 @@ fn question(argument: Option<String>, screen: &Screen) -> Result<String, Failure
         None => return Err(Failure::usage("no question: loom run \"…\", or - to read it from stdin")),
     };
     if text.trim().is_empty() {
-        return Err(Failure::usage("the question is empty"));
+        return Err(Failure::usage(match argument {
+            Some(_) => "the question is empty",
+            None => "no question was given, and stdin is empty",
+        }));
     }
     Ok(text)
 }

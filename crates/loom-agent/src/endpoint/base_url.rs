@@ -40,6 +40,9 @@ impl BaseUrl {
             return refuse("it holds blanks or control characters".to_owned());
         }
         let Some((scheme, rest)) = trimmed.split_once("://") else {
+            if let Some(meant) = with_slash(&shown) {
+                return refuse(format!("a slash is missing: write {meant:?}"));
+            }
             return refuse(format!("the scheme is missing: write {:?}", with_scheme(&shown)));
         };
         if scheme.eq_ignore_ascii_case("http+unix") {
@@ -261,6 +264,13 @@ fn climbs(rest: &str) -> bool {
     plain.split(['/', '\\']).any(|segment| segment == "..")
 }
 
+/// `http:/host` with its second slash.
+fn with_slash(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once(":/")?;
+    let scheme = scheme.to_ascii_lowercase();
+    matches!(scheme.as_str(), "http" | "https").then(|| format!("{scheme}://{rest}"))
+}
+
 /// What the user most likely meant: plain HTTP on this machine and on bare addresses, else HTTPS.
 fn with_scheme(rest: &str) -> String {
     let rest = rest.trim_start_matches('/');
@@ -280,7 +290,7 @@ fn with_scheme(rest: &str) -> String {
 
 /// The text as an error may show it: without what may be a secret, be the URL as malformed as it likes. Those are a
 /// user name and password (all up to an `@`), a query, a fragment, and what looks like a key given in the wrong place.
-fn presentable(text: &str) -> String {
+pub(crate) fn presentable(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     if text.starts_with("sk-") || (!text.contains(['.', '/', ':']) && text.len() > 24) {
         return "…".to_owned();
@@ -329,6 +339,8 @@ mod tests {
         for (text, fix) in [
             ("localhost:8000/v1", "write \"http://localhost:8000/v1\""),
             ("api.example.com/v1", "write \"https://api.example.com/v1\""),
+            ("http:/localhost:8000/v1", "write \"http://localhost:8000/v1\""),
+            ("HTTPS:/api.example.com/v1", "write \"https://api.example.com/v1\""),
             ("ftp://h/v1", "not http or https"),
             ("", "empty"),
             ("http://user:secret@h/v1", "user name or a password"),

@@ -42,7 +42,7 @@ use url::Url;
 
 pub(crate) use answer::Answer;
 pub use base_url::BaseUrl;
-pub(crate) use base_url::visible;
+pub(crate) use base_url::{presentable, visible};
 pub use client::{ByteStream, HttpClient, Transport};
 pub(crate) use clocks::Clocks;
 pub use clocks::Timeout;

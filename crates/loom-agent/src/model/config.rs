@@ -4,7 +4,7 @@
 //! default = "office"
 //!
 //! [endpoints.office]
-//! provider = "custom"                        # default: custom with a base_url, else openai
+//! provider = "custom"                        # default: custom
 //! base_url = "https://llm.example.internal/v1"
 //! model = "company-gpt-model"
 //! api_key = { env = "OFFICE_KEY" }           # or the key itself, or one of the forms below
@@ -56,6 +56,10 @@ use crate::model::settings::LlmSettings;
 
 /// The variable that names the file.
 pub const CONFIG_VARIABLE: &str = "LOOM_CONFIG";
+
+/// Where a file is looked for, in words.
+pub const SEARCHED: &str =
+    "$LOOM_CONFIG, ./loom.toml, loom/loom.toml in the configuration folder (~/.config)";
 
 /// What a `loom.toml` says.
 #[derive(Clone, Default, Deserialize)]
@@ -238,7 +242,8 @@ mod tests {
         .unwrap();
         let office = config.endpoint("office").unwrap();
         let mut settings = LlmSettings::default().temperature(0.9).header("X-A", "code");
-        assert_eq!(office.fill(&mut settings).unwrap(), "custom");
+        let file = Path::new("loom.toml");
+        assert_eq!(office.fill(&mut settings, "office", file).unwrap(), "custom");
         assert_eq!(settings.base_url.as_deref(), Some("http://office/v1"));
         assert_eq!(settings.asked.params.get("temperature"), Some(&0.9.into()));
         assert_eq!(settings.timeout.unwrap().total.unwrap().as_secs(), 9);
@@ -247,9 +252,37 @@ mod tests {
         assert!(settings.api_key.is_some());
 
         let mut elsewhere = LlmSettings::default().base_url("http://other/v1");
-        office.fill(&mut elsewhere).unwrap();
+        office.fill(&mut elsewhere, "office", file).unwrap();
         assert!(elsewhere.api_key.is_none(), "the file's key belongs to the file's address");
         assert!(elsewhere.headers.is_empty(), "and so do its headers");
+    }
+
+    #[test]
+    fn an_endpoint_without_an_address_goes_nowhere() {
+        let refused = |section: &str| {
+            let config = config(&format!("[endpoints.office]\n{section}")).unwrap();
+            let office = config.endpoint("office").unwrap();
+            let mut settings = LlmSettings::default();
+            office.fill(&mut settings, "office", Path::new("my.toml")).unwrap_err().to_string()
+        };
+        let error = refused("model = 'm'");
+        for part in ["endpoint \"office\" has neither base_url nor provider", "[endpoints.office] in my.toml"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+        let error = refused("base_url = 'http://office/v1'\napi_key = { env = 'LOOM_TEST_NOT_SET' }");
+        assert!(error.contains("export LOOM_TEST_NOT_SET=… (endpoint \"office\" of my.toml)"), "{error}");
+        for written in ["$OFFICE_KEY", "${OFFICE_KEY}"] {
+            let error = refused(&format!("base_url = 'http://office/v1'\napi_key = '{written}'"));
+            assert!(
+                error.contains("write { env = \"OFFICE_KEY\" } (endpoint \"office\" of my.toml)"),
+                "{error}"
+            );
+        }
+        let config =
+            config("[endpoints.office]\nbase_url = 'http://office/v1'\napi_key = '$not a variable'").unwrap();
+        let mut settings = LlmSettings::default();
+        config.endpoint("office").unwrap().fill(&mut settings, "office", Path::new("my.toml")).unwrap();
     }
 
     #[test]

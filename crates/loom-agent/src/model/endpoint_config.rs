@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use loom_wire::{Limits, LlmError, Profile};
 use serde::Deserialize;
@@ -110,7 +110,7 @@ impl SecretConfig {
     /// The secret. `what` it is, for the error.
     pub(super) fn value(&self, what: &str) -> Result<String, LlmError> {
         match self {
-            Self::Itself(secret) => Ok(secret.clone()),
+            Self::Itself(secret) => itself(secret, what).map(str::to_owned),
             Self::Env { env } => variable(env, what),
         }
     }
@@ -183,12 +183,30 @@ impl EndpointConfig {
         network
     }
 
-    /// Fills what `settings` leave open and returns the provider's name.
-    pub(crate) fn fill(&self, settings: &mut LlmSettings) -> Result<String, LlmError> {
+    /// Fills what `settings` leave open and returns the provider's name. `name` and `file` are for errors.
+    pub(crate) fn fill(
+        &self,
+        settings: &mut LlmSettings,
+        name: &str,
+        file: &Path,
+    ) -> Result<String, LlmError> {
+        let file = file.display();
+        // Never another's address by default: a prompt that is meant for an office would leave it.
+        if settings.base_url.is_none() && self.base_url.is_none() && self.provider.is_none() {
+            return Err(LlmError::config(format!("endpoint {name:?} has neither base_url nor provider"))
+                .with_hint(format!(
+                    "write one of them below [endpoints.{name}] in {file}: its address, base_url = \"https://…/v1\", \
+                     or provider = \"openai\""
+                )));
+        }
         // Key, headers, query and body fields of the file belong to the address of the file: any may be a secret.
         let at_its_address = settings.base_url.is_none();
         if let (None, true, Some(key)) = (&settings.api_key, at_its_address, &self.api_key) {
-            settings.api_key = Some(key.key()?);
+            settings.api_key = Some(key.key().map_err(|mut error| {
+                let hint = error.hint.take().map(|hint| format!("{hint} (endpoint {name:?} of {file})"));
+                error.hint = hint;
+                error
+            })?);
         }
         // Neither a certificate of the client's nor a proxy's password goes to an address that the file does not name.
         if at_its_address {
@@ -244,16 +262,14 @@ impl EndpointConfig {
             let given = std::mem::replace(&mut settings.asked.profile, self.profile.clone());
             settings.asked.profile.overlay(&given);
         }
-        Ok(self.provider.clone().unwrap_or_else(|| {
-            if settings.base_url.is_some() { super::provider::CUSTOM.to_owned() } else { "openai".to_owned() }
-        }))
+        Ok(self.provider.clone().unwrap_or_else(|| super::provider::CUSTOM.to_owned()))
     }
 }
 
 impl KeyConfig {
     fn key(&self) -> Result<Key, LlmError> {
         Ok(match self {
-            Self::Itself(key) => key.into(),
+            Self::Itself(key) => itself(key, "the API key")?.into(),
             Self::Env { env } => variable(env, "the API key")?.into(),
             Self::Command { command } => Key::command(command),
             Self::OAuth2 { oauth2 } => oauth2.client()?.into(),
@@ -274,6 +290,25 @@ impl OAuth2Config {
 }
 
 fn variable(name: &str, what: &str) -> Result<String, LlmError> {
-    std::env::var(name)
-        .map_err(|_| LlmError::config(format!("the variable {name}, which shall hold {what}, is not set")))
+    std::env::var(name).map_err(|_| {
+        LlmError::config(format!("the variable {name}, which shall hold {what}, is not set"))
+            .with_hint(format!("export {name}=…"))
+    })
+}
+
+/// A secret that stands in the file. `$NAME` and `${NAME}` are what a shell would replace, and no secrets.
+fn itself<'a>(secret: &'a str, what: &str) -> Result<&'a str, LlmError> {
+    let name = secret
+        .trim()
+        .strip_prefix('$')
+        .map(|rest| rest.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or(rest));
+    let is_variable = |name: &&str| {
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    };
+    match name.filter(is_variable) {
+        None => Ok(secret),
+        Some(name) => Err(LlmError::config(format!("{what} is a text that names a variable: ${name}"))
+            .with_hint(format!("write {{ env = \"{name}\" }}"))),
+    }
 }

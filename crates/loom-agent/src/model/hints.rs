@@ -38,11 +38,13 @@ enum Fact {
     KeySent,
     /// The provider has variables for a key, and none was used.
     KeyInVariables,
+    /// These variables would count at this address.
+    VariablesCount,
 }
 
 use Fact::{
     At, Failed, HasTag, KeyInVariables, KeySent, Kind, Loading, Says, Status, ToolResultSent, UsuallyThere,
-    WrongPath,
+    VariablesCount, WrongPath,
 };
 
 const ROWS: &[Row] = &[
@@ -151,6 +153,10 @@ const ROWS: &[Row] = &[
     },
     Row { when: &[Kind(ErrorKind::Auth), KeySent], hint: "the key that was given is not valid at {origin}" },
     Row {
+        when: &[Kind(ErrorKind::Auth), KeyInVariables, VariablesCount],
+        hint: "no key was sent: set {variables}, or give one as api_key",
+    },
+    Row {
         when: &[Kind(ErrorKind::Auth), KeyInVariables],
         hint: "no key was sent: give one as api_key. A key in {variables} is used only for {provider}'s own address or one that the environment names",
     },
@@ -214,6 +220,14 @@ pub(crate) fn explained(mut error: LlmError, asked: &Asked<'_>) -> LlmError {
         let row = ROWS.iter().find(|row| row.when.iter().all(|fact| asked.has(fact, &error)));
         error.hint = row.map(|row| asked.fill(row.hint));
     }
+    // Else it is the next thing to fail.
+    if error.link.is_some() && asked.lacks_key() {
+        let also = asked.fill("also, no key was given, and {variables} is not set");
+        error.hint = Some(match error.hint.take() {
+            Some(hint) => format!("{hint}; {also}"),
+            None => also,
+        });
+    }
     error
 }
 
@@ -234,7 +248,14 @@ impl Asked<'_> {
                 .is_some_and(|request| request.messages.iter().any(|message| message.role == Role::Tool)),
             KeySent => self.llm.endpoint.has_key(),
             KeyInVariables => !self.llm.provider.key_env.is_empty(),
+            VariablesCount => self.llm.key_allowed,
         }
+    }
+
+    /// The provider wants a key, and neither the caller nor the environment has given one.
+    fn lacks_key(&self) -> bool {
+        let Inner { endpoint, provider, key_allowed, .. } = self.llm;
+        *key_allowed && !endpoint.has_key() && !provider.local && !provider.key_env.is_empty()
     }
 
     fn is_at(&self, name: &str) -> bool {

@@ -6,7 +6,8 @@ use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 use loom_wire::{LlmError, Profile};
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::Auth;
+use crate::endpoint::{Auth, presentable};
+use crate::model::config::{Config, SEARCHED};
 
 /// Where a kind of endpoint is and what it expects. A provider is data: everything here is a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,14 +116,34 @@ pub(crate) fn usually_at(port: Option<u16>) -> impl Iterator<Item = &'static Pro
     })
 }
 
-/// The error for a name that nothing has, with the nearest that something has.
-pub fn unknown(name: &str, configured: &[String]) -> LlmError {
+/// The error for a name that nothing has, with the nearest that something has: a provider, or an endpoint of the
+/// `loom.toml` that was found.
+pub fn unknown(name: &str, config: Option<&Config>) -> LlmError {
+    if name.contains("://") {
+        let address = presentable(name.trim());
+        return LlmError::config("the name of a provider or an endpoint is wanted, not an address")
+            .with_hint(format!("that is an address: base_url={address:?}"));
+    }
+    let configured = config.map(Config::names).unwrap_or_default();
+    let endpoints = match config {
+        None => format!("no loom.toml with endpoints was found (looked for: {SEARCHED})"),
+        Some(config) => {
+            let (names, file) = (config.endpoint_names(), config.path().display());
+            if names.is_empty() {
+                format!("{file} has no endpoints")
+            } else {
+                format!("the endpoints of {file} are {}", names.join(", "))
+            }
+        }
+    };
     let added: Vec<String> = ADDED.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
     let wanted = name.trim().to_lowercase();
+    // The product's name, which resembles ChatGLM's more than its maker's.
+    let wanted = if wanted == "chatgpt" { "openai" } else { &wanted };
     let mut near: Vec<(f64, &str)> = builtin()
         .iter()
         .flat_map(|provider| {
-            let score = |known: &String| strsim::jaro_winkler(&wanted, known);
+            let score = |known: &String| strsim::jaro_winkler(wanted, known);
             let best =
                 std::iter::once(&provider.name).chain(&provider.aliases).map(score).fold(0.0, f64::max);
             Some((best, provider.name.as_str()))
@@ -130,8 +151,8 @@ pub fn unknown(name: &str, configured: &[String]) -> LlmError {
         .chain(
             added
                 .iter()
-                .chain(configured)
-                .map(|known| (strsim::jaro_winkler(&wanted, known), known.as_str())),
+                .chain(&configured)
+                .map(|known| (strsim::jaro_winkler(wanted, known), known.as_str())),
         )
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -147,7 +168,7 @@ pub fn unknown(name: &str, configured: &[String]) -> LlmError {
     };
     // A key in the wrong place must not show; no provider is called like one.
     let shown = if name.starts_with("sk-") || name.len() > 40 { "…" } else { name };
-    LlmError::config(format!("no provider is called {shown:?}")).with_hint(hint)
+    LlmError::config(format!("no provider is called {shown:?}")).with_hint(format!("{hint}; {endpoints}"))
 }
 
 #[cfg(test)]
@@ -178,9 +199,16 @@ mod tests {
 
     #[test]
     fn a_wrong_name_gets_the_nearest() {
-        let error = unknown("deepsek", &["office".to_owned()]).to_string();
-        assert!(error.contains("deepseek"), "{error}");
-        assert!(unknown("offise", &["office".to_owned()]).to_string().contains("office"));
-        assert!(unknown("zzz", &[]).to_string().contains("custom"));
+        let config = toml::from_str("[endpoints.office]\nbase_url = 'http://office/v1'").ok();
+        let error = unknown("deepsek", config.as_ref()).to_string();
+        assert!(error.contains("did you mean deepseek") && error.contains("are office"), "{error}");
+        assert!(unknown("offise", config.as_ref()).to_string().contains("did you mean office"));
+        assert!(unknown("office", Some(&Config::default())).to_string().contains("has no endpoints"));
+        let error = unknown("zzz", None).to_string();
+        assert!(error.contains("custom") && error.contains("./loom.toml"), "{error}");
+        assert!(unknown("chatgpt", None).to_string().contains("did you mean openai"));
+        let error = unknown("http://user:secret@h:8000/v1?key=secret", None).to_string();
+        assert!(error.contains("that is an address: base_url=\"http://h:8000/v1\""), "{error}");
+        assert!(!error.contains("secret"), "{error}");
     }
 }

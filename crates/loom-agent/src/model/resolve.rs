@@ -48,6 +48,17 @@ const SETTINGS: &[&str] = &[
     "adapter",
 ];
 
+/// Request parameters that are numbers everywhere.
+const NUMBERS: [&str; 7] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "max_completion_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+];
+
 /// Request parameters that are right as they are although they resemble a setting.
 const PARAMETERS: [&str; 4] = ["temperature", "max_tokens", "model", "models"];
 
@@ -61,8 +72,8 @@ impl LlmSettings {
     }
 
     pub(crate) fn build_with(mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<UnifiedLlm, LlmError> {
-        self.check()?;
         let provider = self.resolve_provider()?;
+        self.check()?;
         let (base, named_by) = self.resolve_base(&provider, env)?;
         let own_base = provider.base_url.as_deref().and_then(|url| BaseUrl::parse(url).ok());
         let at_home = own_base.as_ref().is_some_and(|own| own.same_origin(&base));
@@ -99,6 +110,7 @@ impl LlmSettings {
             endpoint,
             provider,
             at_home,
+            key_allowed,
             model,
             found_model: std::sync::RwLock::default(),
             asked: self.asked,
@@ -110,12 +122,17 @@ impl LlmSettings {
         }))
     }
 
-    /// What cannot be meant: a misspelt setting, which would be sent as a request parameter, and a clock that never runs.
+    /// What cannot be meant: a misspelt setting, which would be sent as a request parameter, and a word for a number.
     fn check(&self) -> Result<(), LlmError> {
         for name in self.asked.params.keys().filter(|name| !PARAMETERS.contains(&name.as_str())) {
             if let Some(meant) = SETTINGS.iter().find(|known| strsim::osa_distance(known, name) <= 1) {
                 return Err(LlmError::config(format!("there is no setting {name:?}: did you mean {meant}?"))
                     .with_hint("to send it as a request parameter all the same, put it into extra_body"));
+            }
+        }
+        for (name, value) in &self.asked.params {
+            if NUMBERS.contains(&name.as_str()) && !value.is_number() && !value.is_null() {
+                return Err(LlmError::config(format!("{name} is a number, not {value}")));
             }
         }
         Ok(())
@@ -141,7 +158,7 @@ impl LlmSettings {
         if let Some(provider) = provider::find(&name).filter(|_| !self.is_endpoint) {
             return Ok(provider);
         }
-        let Some(config) = self.config()? else { return Err(provider::unknown(&name, &[])) };
+        let Some(config) = self.config()? else { return Err(provider::unknown(&name, None)) };
         if let Some(provider) = config.provider(&name).filter(|_| !self.is_endpoint) {
             return Ok(provider.clone());
         }
@@ -150,14 +167,12 @@ impl LlmSettings {
                 return Err(LlmError::config(format!("{name:?} is a pool of several endpoints"))
                     .with_hint("name one of its members"));
             }
-            return Err(provider::unknown(&name, &config.names()));
+            return Err(provider::unknown(&name, Some(&config)));
         };
-        let underlying = endpoint.fill(self)?;
+        let underlying = endpoint.fill(self, &name, config.path())?;
         match config.provider(&underlying) {
             Some(provider) => Ok(provider.clone()),
-            None => {
-                provider::find(&underlying).ok_or_else(|| provider::unknown(&underlying, &config.names()))
-            }
+            None => provider::find(&underlying).ok_or_else(|| provider::unknown(&underlying, Some(&config))),
         }
     }
 
@@ -252,6 +267,13 @@ mod tests {
         for parameter in ["top_p", "min_tokens", "max_completion_tokens", "seed", "models", "top_k"] {
             build(LlmSettings::default().param(parameter, 1), &[]).unwrap();
         }
+    }
+
+    #[test]
+    fn a_word_is_no_number() {
+        let error = build(LlmSettings::default().param("temperature", "hot"), &[]).unwrap_err().to_string();
+        assert!(error.contains("temperature is a number, not \"hot\""), "{error}");
+        build(LlmSettings::default().param("temperature", serde_json::Value::Null), &[]).unwrap();
     }
 
     #[test]

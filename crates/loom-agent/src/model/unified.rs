@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) provider: Provider,
     /// The endpoint is at the provider's own address, where the provider's spelling is known.
     pub(crate) at_home: bool,
+    /// The provider's variables for a key count at this address.
+    pub(crate) key_allowed: bool,
     pub(crate) model: Option<String>,
     /// The model found by asking, or the one that replaced a default that the endpoint refused.
     pub(crate) found_model: RwLock<Option<String>>,
@@ -152,8 +154,11 @@ impl Inner {
                 error.message
             );
             if matches!(error.kind, ErrorKind::NotFound | ErrorKind::BadResponse) {
-                error.hint =
-                    Some("this endpoint has no list of models: name the model, model=\"…\"".to_owned());
+                error.hint = Some(
+                    "is the base URL right, `/v1` included? If it is, this endpoint has no list of models: name the \
+                     model, model=\"…\""
+                        .to_owned(),
+                );
             }
             error
         })?;

@@ -31,6 +31,13 @@ async fn an_endpoint_of_loom_toml_brings_its_key_and_its_settings() {
     let unknown = sandbox.loom(&["run", "hi", "-e", "offise", "--config", &path]);
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.err.contains("it has: office"), "{unknown:?}");
+    let path = sandbox.file("empty.toml", "[endpoints.a]\nmodel = 'm'\n[pools.p]\nmembers = ['a']\n");
+    for name in ["a", "p"] {
+        let env = [("OPENAI_BASE_URL", &*server.base_url())];
+        let refused = sandbox.loom_with(&["run", "hi", "-e", name, "--config", &path], &env, "");
+        assert_eq!(refused.code, Some(2));
+        assert!(refused.err.contains("endpoint \"a\" has neither base_url nor provider"), "{refused:?}");
+    }
     let no_file = sandbox.loom(&["run", "hi", "-e", "office"]);
     assert_eq!(no_file.code, Some(2));
     assert!(no_file.err.contains("there is no loom.toml"), "{no_file:?}");

@@ -53,6 +53,8 @@ async fn the_question_may_come_from_stdin() {
     }
     let done = sandbox.loom(&["run", "--base-url", &server.base_url()]);
     assert_eq!(done.code, Some(2));
+    assert!(done.err.contains("no question was given, and stdin is empty"), "{done:?}");
+    let done = sandbox.loom(&["run", "-", "--base-url", &server.base_url()]);
     assert!(done.err.contains("the question is empty"), "{done:?}");
 }
 
@@ -139,7 +141,44 @@ async fn a_failure_says_what_failed_and_what_to_do() {
         let done = sandbox.loom(args);
         assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{args:?}: {done:?}");
     }
-    assert!(sandbox.loom(&["run", "hi", "--llm", "deepsek"]).err.contains("deepseek"));
+    for (args, advice) in [
+        (&["run", "hi", "--llm", "deepsek"][..], "did you mean deepseek?"),
+        (&["run", "hi", "--llm", "office"], "no loom.toml with endpoints was found"),
+        (&["run", "hi", "--llm", "http://localhost:8000/v1"], "--base-url \"http://localhost:8000/v1\""),
+        (&["run", "hi", "--url", &url], "'--base-url'"),
+        (&["rnu", "hi"], "loom run \"hello\""),
+        (&["hello"], "loom run \"hello\""),
+    ] {
+        let done = sandbox.loom(args);
+        assert!(done.err.contains(advice), "{advice}: {done:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_key_is_said_where_its_variable_counts() {
+    let server = serve(Emulator::new().model("m").api_key("sk-right")).await;
+    let (sandbox, url) = (Sandbox::new(), server.base_url());
+    let args = ["run", "hi", "--model", "m", "--llm", "openai"];
+    let named = sandbox.loom_with(&args, &[("OPENAI_BASE_URL", &url)], "");
+    let hint = "hint: no key was sent: set OPENAI_API_KEY, or give one with --api-key\n";
+    assert!(named.err.contains(hint), "{named:?}");
+    let foreign = sandbox.loom(&[&args[..], &["--base-url", &url]].concat());
+    assert!(foreign.err.contains("used only for openai's own address"), "{foreign:?}");
+
+    let offline = [("OPENAI_BASE_URL", "http://127.0.0.1:9/v1"), ("LOOM_MAX_RETRIES", "0")];
+    let offline = sandbox.loom_with(&args, &offline, "");
+    assert!(offline.err.contains("; also, no key was given, and OPENAI_API_KEY is not set"), "{offline:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_path_is_not_taken_for_a_missing_model() {
+    let server = emulator().await;
+    for path in ["foo", "v2"] {
+        let url = server.base_url().replace("v1", path);
+        let done = Sandbox::new().loom(&["run", "hi", "--base-url", &url]);
+        assert!(done.err.contains("is the base URL right, `/v1` included? If it is,"), "{done:?}");
+        assert!(done.err.contains("--model NAME"), "{done:?}");
+    }
 }
 
 #[test]
