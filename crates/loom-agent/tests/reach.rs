@@ -229,3 +229,19 @@ async fn a_server_behind_a_unix_socket() {
     assert_eq!((request.path.as_str(), request.header("host")), ("/v1/chat/completions", Some("localhost")));
     std::fs::remove_file(&path).unwrap();
 }
+
+#[tokio::test]
+async fn a_head_as_large_as_the_limits_allow_is_read_over_either_client() {
+    let answer = |_: &RecordedRequest| {
+        let said =
+            serde_json::json!({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]});
+        let reply = Reply::json(200, &said);
+        (0..20).fold(reply, |reply, at| reply.header(&format!("x-{at}"), "y".repeat(3_000)))
+    };
+    let ca = TestCa::new().unwrap();
+    let plain = Server::start(answer).await.unwrap();
+    let tls = Server::start_tls(answer, ca.issue(&["127.0.0.1"]).unwrap()).await.unwrap();
+    let bundle = File::new(&ca.pem());
+    assert_eq!(ask(at(plain.base_url())).await.unwrap().content, "hello");
+    assert_eq!(ask(at(tls.base_url()).verify(&bundle.0)).await.unwrap().content, "hello");
+}

@@ -1,6 +1,5 @@
 //! The client for servers that are reached straight: HTTP without TLS, proxies or sockets, as most servers are that users run
-//! themselves. It is hyper's own client, which spares what reqwest does for the others: half the work of a short call,
-//! and a third of the memory of a stream.
+//! themselves. It is hyper's own, which spares what reqwest does for the others: redirects, proxies, URLs parsed anew.
 
 use std::error::Error;
 use std::fmt;
@@ -22,9 +21,6 @@ use tower_service::Service;
 use super::resolver::Resolver;
 use super::transport::{IDLE, KEEPALIVE, Way};
 
-/// How much is read of a connection at once, in bytes: some hundred deltas. A stream holds as much memory.
-const READ: usize = 4096;
-
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The client, with its pool of connections. Clones share it.
@@ -40,7 +36,6 @@ impl Client {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .http1_read_buf_exact_size(READ)
             .build(Connector { tcp, limit: way.connect });
         Self(Arc::new(client))
     }
