@@ -23,10 +23,10 @@ impl AnswerDecoder {
         for event in out.split_off(from.min(out.len())) {
             match event {
                 Event::ContentDelta { content } => {
-                    held.push_str(&content);
-                    if held.contains(['{', '[']) {
+                    if content.contains(['{', '[']) {
                         self.prose = None;
                     }
+                    held.push_str(&content);
                 }
                 // The end of an answer: text comes before it.
                 Event::ToolCalls { .. } | Event::Usage(_) | Event::Finish(_) if is_over => {
