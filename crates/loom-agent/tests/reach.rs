@@ -236,7 +236,7 @@ async fn a_head_as_large_as_the_limits_allow_is_read_over_either_client() {
         let said =
             serde_json::json!({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]});
         let reply = Reply::json(200, &said);
-        (0..20).fold(reply, |reply, at| reply.header(&format!("x-{at}"), "y".repeat(3_000)))
+        (0..20).fold(reply, |reply, at| reply.header(format!("x-{at}"), "y".repeat(3_000)))
     };
     let ca = TestCa::new().unwrap();
     let plain = Server::start(answer).await.unwrap();
