@@ -5,7 +5,8 @@ use memchr::memchr2;
 
 use crate::mend;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// A byte order mark in UTF-8.
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// What the stream holds, in order. Borrows from the decoder's buffer.
 #[derive(Debug, PartialEq, Eq)]

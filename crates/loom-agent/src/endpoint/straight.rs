@@ -2,7 +2,6 @@
 //! themselves. It is hyper's own, which spares what reqwest does for the others: redirects, proxies, URLs parsed anew.
 
 use std::error::Error;
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -77,13 +76,6 @@ impl Service<Uri> for Connector {
 }
 
 /// The connect clock ran out.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the connection took too long")]
 pub(super) struct TooLate;
-
-impl fmt::Display for TooLate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection took too long")
-    }
-}
-
-impl Error for TooLate {}

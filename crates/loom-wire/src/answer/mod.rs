@@ -17,10 +17,10 @@ use crate::json_answer;
 use crate::ledger::{self, LedgerEntry, Rule};
 use crate::limits;
 use crate::mend;
-use crate::sse::{Frame, SseDecoder};
+use crate::sse::{BOM, Frame, SseDecoder};
 use read::{
-    BOM, GZIP, Reader, beginning, empty_answer, empty_body, error_in_stream, looks_like_stream,
-    not_an_answer, stray_error,
+    GZIP, Reader, beginning, empty_answer, empty_body, error_in_stream, looks_like_stream, not_an_answer,
+    stray_error,
 };
 
 pub use crate::limits::Limits;

@@ -10,6 +10,7 @@ use crate::fold::Fold;
 use crate::ledger::{Ledger, Rule};
 use crate::limits::{self, Limits};
 use crate::mend;
+use crate::sse::BOM;
 
 /// A body without the blanks and byte order marks that it may begin with.
 pub(super) fn beginning(mut body: &[u8]) -> &[u8] {
@@ -22,7 +23,6 @@ pub(super) fn beginning(mut body: &[u8]) -> &[u8] {
     }
 }
 
-pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 pub(super) const GZIP: &[u8] = b"\x1f\x8b";
 
 /// Whether the start of a body is a stream (`true`) or something whole; `None` while that is open.
