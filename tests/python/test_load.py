@@ -16,14 +16,14 @@ from conftest import clean_environment
 
 STREAMS = 1000
 QUESTION = " ".join(["word"] * 20)
-LONG_QUESTION = " ".join(["word"] * 400)  #: its answer is still under way when the last stream has begun
+LONG_QUESTION = " ".join(["word"] * 100)
 ANSWER = f'You said: "{QUESTION}"'
 
 #: The server has a process of its own, so that what is counted here is the client's.
 SERVER = """
 import sys
 from loom.testing import emulate
-with emulate("vllm", token_delay=0.05) as server:
+with emulate("vllm", token_delay=float(sys.argv[1])) as server:
     print(server.base_url, flush=True)
     sys.stdin.read()
 """
@@ -32,7 +32,8 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="coun
 
 
 @pytest.fixture
-def endpoint(tmp_path):
+def endpoint(tmp_path, request):
+    """A server whose tokens come as many seconds apart as the test says."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -40,7 +41,7 @@ def endpoint(tmp_path):
         pytest.skip("a process may open too few files here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, STREAMS + 200), hard))
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
+        [sys.executable, "-c", SERVER, str(request.param)],
         cwd=tmp_path,
         env=clean_environment(),
         stdin=subprocess.PIPE,
@@ -72,6 +73,7 @@ def settles(most):
     return True
 
 
+@pytest.mark.parametrize("endpoint", [0.05], indirect=True)
 def test_a_thousand_streams(endpoint):
     llm = loom.UnifiedLLM(base_url=endpoint)
 
@@ -91,6 +93,8 @@ def test_a_thousand_streams(endpoint):
     assert number("Threads") - before < 10
 
 
+# So slow that the first answer is under way when the last one begins, and its tokens keep none from beginning.
+@pytest.mark.parametrize("endpoint", [1.0], indirect=True)
 def test_a_thousand_cancelled_streams_leave_nothing(endpoint):
     llm = loom.UnifiedLLM(base_url=endpoint, timeout=loom.Timeout(connect=30))
     begun = 0
@@ -113,7 +117,8 @@ def test_a_thousand_cancelled_streams_leave_nothing(endpoint):
         for task in tasks:
             task.cancel()
         done = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(each, asyncio.CancelledError) for each in done)
+        ended = [each for each in done if not isinstance(each, asyncio.CancelledError)]
+        assert not ended, f"{len(ended)} ended by themselves: {ended[:3]}"
         assert len(asyncio.all_tasks()) <= 2, "this one, and the one that waits for it"
         return held
 
