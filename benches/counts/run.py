@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--renew", action="store_true", help="write down what was counted")
     parser.add_argument("--python", type=pathlib.Path, default=ROOT / "target" / "wheel-venv" / "bin" / "python")
     options = parser.parse_args()
-    build = ["cargo", "build", "--release", "--quiet", "--locked", "--package", "loom-counts"]
+    build = ["cargo", "build", "--profile", "bench", "--quiet", "--locked", "--package", "loom-counts"]
     subprocess.run(build, check=True, cwd=ROOT)
     found = count(options.python)
     if options.renew:

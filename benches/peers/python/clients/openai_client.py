@@ -8,11 +8,10 @@ CANNOT = ("agent-1", "agent-10")
 
 class Peer:
     def __init__(self, case, url):
-        http = openai.DefaultAsyncHttpxClient(
-            limits=openai._constants.DEFAULT_CONNECTION_LIMITS
-            if case != "slow"
-            else __import__("httpx").Limits(max_connections=10_000, max_keepalive_connections=10_000)
-        )
+        limits = openai._constants.DEFAULT_CONNECTION_LIMITS
+        if case == "slow":
+            limits = type(limits)(max_connections=10_000, max_keepalive_connections=10_000)
+        http = openai.DefaultAsyncHttpxClient(limits=limits)
         self.client = openai.AsyncOpenAI(base_url=url, api_key="sk-test", http_client=http)
         self.messages = messages(case)
         self.streamed = case in STREAMED
