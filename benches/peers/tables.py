@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import targets
 from cases import CASES, FLOOR
 
 
@@ -37,6 +38,7 @@ def text(result: dict[str, Any]) -> str:
         if "wheel_mib" in own:
             binary = f", its command line program {own['binary_mib']:.1f} MiB" if "binary_mib" in own else ""
             lines += [f"Loom's wheel: {own['wheel_mib']:.1f} MiB{binary}.", ""]
+    lines += targets.table(result)
     lines += _mock(result["cases"])
     return "\n".join(lines) + "\n"
 
