@@ -289,6 +289,29 @@ def test_a_loop_per_thread(server):
         assert list(pool.map(one, range(32))) == [f"echo: {number}" for number in range(32)]
 
 
+def test_a_loop_that_reads_no_sockets(server):
+    class AsOnWindows(asyncio.SelectorEventLoop):
+        def add_reader(self, *args):
+            raise NotImplementedError
+
+    agent, loop = agent_for(server), AsOnWindows()
+    try:
+        assert texts(loop.run_until_complete(collect(agent.stream("a")))) == "echo: a"
+        assert loop.run_until_complete(asyncio.wait_for(agent.run("b"), 10)).content == "echo: b"
+    finally:
+        loop.close()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts what Linux tells under /proc")
+def test_loops_leave_no_descriptors(server):
+    agent, counts = agent_for(server), []
+    for number in range(30):
+        assert run(agent.run(f"{number}")).content == f"echo: {number}"
+        gc.collect()
+        counts.append(len(os.listdir("/proc/self/fd")))
+    assert max(counts[2:]) <= counts[1], counts
+
+
 def test_threads_run_while_one_waits(server):
     server.script(HANG)
 
