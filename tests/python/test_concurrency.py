@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import loom
@@ -300,6 +301,43 @@ def test_a_loop_that_reads_no_sockets(server):
         assert loop.run_until_complete(asyncio.wait_for(agent.run("b"), 10)).content == "echo: b"
     finally:
         loop.close()
+
+
+def test_a_loop_at_the_address_of_a_closed_one(server):
+    class Loop(asyncio.SelectorEventLoop):
+        def __del__(self):
+            """Some are never begun."""
+
+    agent = agent_for(server)
+
+    def ask_on(loop):
+        return loop.run_until_complete(asyncio.wait_for(agent.run("a"), 10)).content
+
+    loop = Loop()
+    assert ask_on(loop) == "echo: a"
+    # Whoever keeps what the closed loop called, keeps what Loom had for it.
+    called = [reader._callback for reader, _ in (key.data for key in loop._selector.get_map().values())]
+    kept = [callback for callback in called if type(callback).__module__ == "loom._loom"]
+    assert kept
+    address, is_there = id(loop), weakref.ref(loop)
+    loop.close()
+    del loop, called
+    end = time.monotonic() + 10
+    while is_there() is not None and time.monotonic() < end:
+        time.sleep(0.1)  # Loom looks after its calls once a second
+        gc.collect()
+    assert is_there() is None, "the closed loop is kept"
+
+    others = []
+    while (other := Loop.__new__(Loop)) and id(other) != address and len(others) < 100_000:
+        others.append(other)
+    if id(other) != address:
+        pytest.skip("no loop came to lie there")
+    other.__init__()
+    try:
+        assert ask_on(other) == "echo: a"
+    finally:
+        other.close()
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts what Linux tells under /proc")

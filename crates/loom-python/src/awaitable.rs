@@ -3,158 +3,19 @@
 //! An awaitable that has its value does not visit the event loop. One that has to wait makes a future of the running
 //! loop and is woken once, however much has arrived.
 
-#[cfg(unix)]
-use std::io::{Read, Write};
-#[cfg(unix)]
-use std::os::{fd::AsRawFd, unix::net::UnixStream};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
+use crate::wake::Waker;
 use crate::{abandoned, runtime};
-
-/// Wakes a future of an event loop, from any thread.
-pub(crate) struct Waker {
-    mailbox: Arc<Mailbox>,
-    future: Py<PyAny>,
-    /// Dropped after the mailbox: while that is there, no other loop may have the address of this one.
-    event_loop: Py<PyAny>,
-}
-
-/// The futures of one loop that are to be woken. The first one rings; the loop takes all that have come by then.
-struct Mailbox {
-    due: Mutex<Vec<Py<PyAny>>>,
-    bell: Bell,
-}
-
-/// How a loop is told that there is something in its mailbox.
-enum Bell {
-    /// By a byte in a socket that the loop reads. That needs no interpreter, so the loop does not wake to find it held by
-    /// whoever has woken it.
-    #[cfg(unix)]
-    Socket { ring: UnixStream, hear: UnixStream },
-    /// By what each loop has, for those that read no sockets, such as that of Windows.
-    Call(Py<PyAny>),
-}
-
-/// The mailboxes by the address of their loop. A loop that reads its mailbox's socket holds it until it is closed.
-static OPEN: Mutex<Vec<(usize, Weak<Mailbox>)>> = Mutex::new(Vec::new());
-
-impl Waker {
-    /// A new future of the running loop, and what wakes it.
-    pub(crate) fn new(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, Self)> {
-        static GET_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let get_loop = GET_LOOP
-            .get_or_try_init(py, || py.import("asyncio")?.getattr("get_running_loop").map(Bound::unbind))?;
-        let event_loop = get_loop.bind(py).call0()?;
-        let future = event_loop.call_method0(intern!(py, "create_future"))?;
-        let mailbox = Mailbox::of(&event_loop);
-        let waker = Self { mailbox, future: future.clone().unbind(), event_loop: event_loop.unbind() };
-        Ok((future, waker))
-    }
-
-    pub(crate) fn wake(self) {
-        let is_first = {
-            let mut due = self.mailbox.lock();
-            due.push(self.future);
-            due.len() == 1
-        };
-        if is_first {
-            self.mailbox.ring();
-        }
-    }
-}
-
-impl Mailbox {
-    fn of(event_loop: &Bound<'_, PyAny>) -> Arc<Self> {
-        let address = event_loop.as_ptr() as usize;
-        let known = open().iter().find(|(of, _)| *of == address).and_then(|(_, mailbox)| mailbox.upgrade());
-        known.unwrap_or_else(|| {
-            let mailbox = Self::heard_by(event_loop).unwrap_or_else(|| {
-                Arc::new(Self { due: Mutex::default(), bell: Bell::Call(event_loop.clone().unbind()) })
-            });
-            let mut open = open();
-            open.retain(|(_, mailbox)| mailbox.strong_count() > 0);
-            open.push((address, Arc::downgrade(&mailbox)));
-            mailbox
-        })
-    }
-
-    /// A mailbox whose socket the loop reads, if it can.
-    #[cfg(unix)]
-    fn heard_by(event_loop: &Bound<'_, PyAny>) -> Option<Arc<Self>> {
-        let (ring, hear) = UnixStream::pair().ok()?;
-        ring.set_nonblocking(true).ok()?;
-        hear.set_nonblocking(true).ok()?;
-        let descriptor = hear.as_raw_fd();
-        let mailbox = Arc::new(Self { due: Mutex::default(), bell: Bell::Socket { ring, hear } });
-        event_loop.call_method1("add_reader", (descriptor, Deliver(Arc::clone(&mailbox)))).ok()?;
-        Some(mailbox)
-    }
-
-    #[cfg(not(unix))]
-    fn heard_by(_: &Bound<'_, PyAny>) -> Option<Arc<Self>> {
-        None
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Py<PyAny>>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ring(self: &Arc<Self>) {
-        match &self.bell {
-            // It holds at most the bytes of a few rings: it cannot be full.
-            #[cfg(unix)]
-            Bell::Socket { ring, .. } => drop((&*ring).write(&[0])),
-            Bell::Call(event_loop) => runtime::attach(|py| {
-                let deliver = Deliver(Arc::clone(self));
-                if event_loop.call_method1(py, intern!(py, "call_soon_threadsafe"), (deliver,)).is_err() {
-                    // The loop is closed: nobody waits any more.
-                    drop(self.take());
-                }
-            }),
-        }
-    }
-
-    fn take(&self) -> Vec<Py<PyAny>> {
-        #[cfg(unix)]
-        if let Bell::Socket { hear, .. } = &self.bell {
-            drop((&*hear).read(&mut [0; 16]));
-        }
-        std::mem::take(&mut *self.lock())
-    }
-}
-
-fn open() -> MutexGuard<'static, Vec<(usize, Weak<Mailbox>)>> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the loop calls: resolves the futures that are due, unless they were cancelled meanwhile.
-#[pyclass(frozen, module = "loom._loom")]
-struct Deliver(Arc<Mailbox>);
-
-#[pymethods]
-impl Deliver {
-    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let due = self.0.take();
-        let resolve = |future: &Bound<'_, PyAny>| {
-            if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                future.call_method1(intern!(py, "set_result"), (py.None(),))?;
-            }
-            Ok(())
-        };
-        // One that cannot be resolved must not keep the others waiting.
-        due.iter().map(|future| resolve(future.bind(py))).fold(Ok(()), Result::and)
-    }
-}
 
 /// Something that can be waited for: has its value, fails, or says that there is more to wait for.
 pub(crate) trait Source: Send + Sync {
@@ -201,7 +62,7 @@ impl Awaitable {
             }
             let (future, waker) = Waker::new(py)?;
             if !self.source.watched().swap(true, Ordering::Relaxed) {
-                abandoned::watch(Arc::downgrade(&self.source), waker.event_loop.clone_ref(py))?;
+                abandoned::watch(Arc::downgrade(&self.source), waker.event_loop(py))?;
             }
             if let Some(value) = self.source.poll(py, Some(waker))? {
                 return Err(stop_iteration(py, value));

@@ -18,9 +18,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString};
 use tokio::sync::Notify;
 
-use crate::awaitable::{Awaitable, Job, Source, Waker};
+use crate::awaitable::{Awaitable, Job, Source};
 use crate::callback::{self, Caller};
 use crate::completion::Completion;
+use crate::wake::Waker;
 use crate::{convert, errors, runtime};
 
 /// The most events that wait to be taken.

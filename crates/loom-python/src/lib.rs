@@ -21,6 +21,7 @@ mod message;
 mod run;
 mod runtime;
 mod session;
+mod wake;
 
 use std::ffi::OsString;
 
