@@ -111,24 +111,24 @@ print(time.process_time(), re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/statu
 """
 
 
+def _reported(peer: str, program: str) -> list[float]:
+    command = [python_of(peer), "-c", program + REPORT]
+    return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
+
+
 def run_imports(peers: list[str], rounds: int) -> dict[str, Any]:
-    """CPU time and peak memory of a process that imports a peer, over one that imports nothing."""
+    """CPU time and peak memory of importing a peer, over a process of the same environment that imports nothing."""
     found: dict[str, list[list[float]]] = {}
     for _ in range(rounds + 1):
-        for peer in ["bare", *peers]:
-            python = python_of(peer if peer in IMPORTS else peers[0])
-            program = IMPORTS.get(peer, "pass") + REPORT
-            said = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout
-            found.setdefault(peer, []).append([float(word) for word in said.split()])
+        for peer in peers:
+            # The first of the three only warms the caches, which the peer before has filled with its own.
+            _, without, with_it = (_reported(peer, program) for program in ("pass", "pass", IMPORTS[peer]))
+            found.setdefault(peer, []).append([b - a for a, b in zip(without, with_it, strict=True)])
     # The first round fills the caches of the disk and of the byte code.
     middle = {
         peer: [statistics.median(column) for column in zip(*runs[1:], strict=True)] for peer, runs in found.items()
     }
-    bare = middle.pop("bare")
-    return {
-        peer: {"cpu_ms": (cpu - bare[0]) * 1e3, "memory_mib": (memory - bare[1]) / 1024}
-        for peer, (cpu, memory) in middle.items()
-    }
+    return {peer: {"cpu_ms": cpu * 1e3, "memory_mib": memory / 1024} for peer, (cpu, memory) in middle.items()}
 
 
 def sizes(peers: list[str]) -> dict[str, Any]:

@@ -2,16 +2,28 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests may fail
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use loom::{Completion, ErrorKind, LlmError, Message, Request, UnifiedLlm};
+use loom::{Completion, ErrorKind, Llm, LlmError, Message, Request, UnifiedLlm};
 use loom_testkit::{Piece, Reply, Script, Server, TestCa};
 use serde_json::json;
 
 fn said(text: &str) -> Reply {
     let message = json!({"role": "assistant", "content": text});
     Reply::json(200, &json!({"choices": [{"message": message, "finish_reason": "stop"}]}))
+}
+
+fn streamed(text: &str) -> Reply {
+    let chunk = |delta, finish| json!({"choices": [{"delta": delta, "finish_reason": finish}]}).to_string();
+    Reply::sse([
+        chunk(json!({"content": text}), None),
+        chunk(json!({}), Some("stop")),
+        json!({"choices": [], "usage": {"total_tokens": 3}}).to_string(),
+        "[DONE]".to_owned(),
+    ])
 }
 
 /// The connection is closed where an answer should come.
@@ -46,6 +58,31 @@ async fn a_kept_connection_that_was_closed_fails_no_call() {
         assert_eq!(requests[1].body, requests[2].body);
         assert_eq!(llm.explain().unwrap().attempts, 1, "it is no try of the call");
     }
+}
+
+/// How many connections fifty streams use, each begun in the moment in which the one before has ended.
+async fn connections_of_streams_in_turn() -> usize {
+    let (server, llm) = serving((0..50).map(|_| streamed("hello"))).await;
+    for _ in 0..50 {
+        let mut events = llm.stream(Request::new(vec![Message::user("hello")]));
+        while let Some(event) = events.next().await {
+            event.unwrap();
+        }
+    }
+    let used: HashSet<usize> = server.requests().iter().map(|request| request.connection).collect();
+    used.len()
+}
+
+#[tokio::test]
+async fn streams_one_after_the_other_share_a_connection() {
+    assert_eq!(connections_of_streams_in_turn().await, 1);
+}
+
+/// There another thread may still have the connection in its hands; then a second one is opened, and kept as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_several_threads_a_few() {
+    let used = tokio::spawn(connections_of_streams_in_turn()).await.unwrap();
+    assert!(used < 10, "{used} connections");
 }
 
 #[tokio::test]

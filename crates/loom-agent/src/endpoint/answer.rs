@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::header::{HeaderMap, HeaderName};
 use loom_wire::limits::{self, Limits};
 use loom_wire::{ErrorKind, LedgerEntry, LlmError, api_error};
 use tokio::time::Sleep;
 use url::Url;
 
-use super::clocks::Clocks;
+use super::clocks::{Clocks, soon};
 use super::environment::Via;
 use super::response::Response;
 use super::server::Seen;
@@ -90,8 +89,9 @@ impl Answer {
     }
 
     /// Reads what stands behind a complete answer (the end of the framing), so that the connection can be used again. It
-    /// usually has arrived; if not, it is waited for in the background, not for long.
-    pub(crate) fn retire(mut self) {
+    /// usually has arrived: then the connection is back before the caller can begin the next call. If not, it is waited
+    /// for in the background, not for long.
+    pub(crate) async fn retire(mut self) {
         if self.ended {
             return;
         }
@@ -102,7 +102,7 @@ impl Answer {
                 }
             }
         });
-        if (&mut rest).now_or_never().is_none() {
+        if soon(&mut rest).await.is_none() {
             tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(1), rest).await });
         }
     }

@@ -178,6 +178,16 @@ impl Clocks {
     }
 }
 
+/// What `future` brings if it is ready, or is once the other tasks have had their turn. A timer may wake a sleeping thread
+/// only to be set, which for what nearly always is ready would be all that it does.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        () = tokio::task::yield_now() => None,
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Clock {
     Total,

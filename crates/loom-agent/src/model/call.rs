@@ -158,7 +158,7 @@ impl Call {
             }
             Err(error) => Err(changes.noted_on(error)),
         };
-        self.take_stock(opened);
+        self.take_stock(opened).await;
     }
 
     /// The next event of a call that was started.
@@ -176,12 +176,12 @@ impl Call {
                     State::Fresh | State::Reading(_) | State::Over => return None,
                 }
             };
-            self.take_stock(read);
+            self.take_stock(read).await;
         }
     }
 
     /// After something was read: sees whether the call has ended, and puts the new events in order to be delivered.
-    fn take_stock(&mut self, read: Result<(), LlmError>) {
+    async fn take_stock(&mut self, read: Result<(), LlmError>) {
         if let Err(error) = read {
             let error = self.llm.endpoint.scrub(error);
             self.llm.record.ended(LastCall {
@@ -196,7 +196,7 @@ impl Call {
             reading.settle(&mut self.decoded);
             reading.habit.learn(reading.decoder.begins_thinking());
             self.llm.record.ended(reading.so_far(&self.llm));
-            reading.answer.retire();
+            reading.answer.retire().await;
         }
         if let Some(Event::Finish(finish)) = self.decoded.last_mut() {
             self.llm.endpoint.scrub_ledger(&mut finish.ledger);

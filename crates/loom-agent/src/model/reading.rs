@@ -6,7 +6,7 @@ use bytes::Bytes;
 use loom_wire::answer::{AnswerDecoder, End};
 use loom_wire::{ErrorKind, Event, LlmError, Retry, api_error, json_answer};
 
-use crate::endpoint::{Answer, Clocks, Pass};
+use crate::endpoint::{Answer, Clocks, Pass, soon};
 use crate::model::adapter::Translation;
 use crate::model::format_check::FormatCheck;
 use crate::model::habits::Habit;
@@ -67,6 +67,16 @@ impl Reading {
         if self.decoder.is_finished() { self.decoder.push(b"data: [DONE]\n\n", out) } else { Ok(()) }
     }
 
+    /// Reads once, but does not wait for long.
+    async fn ending(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
+        if let Some(read) = soon(self.answer.chunk(clocks)).await {
+            return read;
+        }
+        tokio::time::timeout(GRACE, self.answer.chunk(clocks)).await.unwrap_or_else(|_| {
+            Err(LlmError::new(ErrorKind::StreamInterrupted, "the server did not end its stream"))
+        })
+    }
+
     /// Reads once and decodes what came.
     pub(super) async fn advance(
         &mut self,
@@ -76,9 +86,7 @@ impl Reading {
         let payloads = self.decoder.payloads();
         let read = match self.decoder.is_finished() {
             false => self.answer.chunk(clocks).await,
-            true => tokio::time::timeout(GRACE, self.answer.chunk(clocks)).await.unwrap_or_else(|_| {
-                Err(LlmError::new(ErrorKind::StreamInterrupted, "the server did not end its stream"))
-            }),
+            true => self.ending(clocks).await,
         };
         let result = match read {
             Ok(Some(bytes)) => {
