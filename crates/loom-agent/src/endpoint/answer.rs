@@ -88,23 +88,19 @@ impl Answer {
         Ok(bytes)
     }
 
-    /// Reads what stands behind a complete answer (the end of the framing), so that the connection can be used again. It
-    /// usually has arrived: then the connection is back before the caller can begin the next call. If not, it is waited
-    /// for in the background, not for long.
-    pub(crate) async fn retire(mut self) {
-        if self.ended {
-            return;
-        }
-        let mut rest = Box::pin(async move {
-            for _ in 0..16 {
-                if !matches!(self.response.chunk().await, Ok(Some(_))) {
-                    return;
+    /// What stands behind a complete answer, the end of the framing: once it is read the connection can be used again. `None`
+    /// if it was read.
+    pub(crate) fn rest(mut self) -> Option<Rest> {
+        (!self.ended).then(|| {
+            let rest: Rest = Box::pin(async move {
+                for _ in 0..16 {
+                    if !matches!(self.response.chunk().await, Ok(Some(_))) {
+                        return;
+                    }
                 }
-            }
-        });
-        if soon(&mut rest).await.is_none() {
-            tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(1), rest).await });
-        }
+            });
+            rest
+        })
     }
 
     /// The whole body, if it is not larger than the limit.
@@ -140,6 +136,17 @@ impl Answer {
             failure::of_the_proxy(&mut error, via);
         }
         error
+    }
+}
+
+/// What reads an answer to its end.
+pub(crate) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Reads the rest of an answer. It usually has arrived: then the connection is back before the caller can begin the next
+/// call. If not, it is waited for in the background, not for long.
+pub(crate) async fn retire(mut rest: Rest) {
+    if soon(&mut rest).await.is_none() {
+        tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(1), rest).await });
     }
 }
 

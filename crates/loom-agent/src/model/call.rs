@@ -12,7 +12,7 @@ use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_erro
 
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retry_succeeded};
+use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retire, retry_succeeded};
 use crate::model::adapter::{self, Translation};
 use crate::model::format_check::FormatCheck;
 use crate::model::habits::Habit;
@@ -182,6 +182,7 @@ impl Call {
 
     /// After something was read: sees whether the call has ended, and puts the new events in order to be delivered.
     async fn take_stock(&mut self, read: Result<(), LlmError>) {
+        let mut rest = None;
         if let Err(error) = read {
             let error = self.llm.endpoint.scrub(error);
             self.llm.record.ended(LastCall {
@@ -196,12 +197,16 @@ impl Call {
             reading.settle(&mut self.decoded);
             reading.habit.learn(reading.decoder.begins_thinking());
             self.llm.record.ended(reading.so_far(&self.llm));
-            reading.answer.retire().await;
+            rest = reading.answer.rest();
         }
         if let Some(Event::Finish(finish)) = self.decoded.last_mut() {
             self.llm.endpoint.scrub_ledger(&mut finish.ledger);
         }
         self.decoded.reverse();
+        // Last, for whoever waits no longer: the events stay in order.
+        if let Some(rest) = rest {
+            retire(rest).await;
+        }
     }
 
     /// Sends the request, again where that may help, until the first payload has arrived.

@@ -72,7 +72,7 @@ impl Reading {
         if let Some(read) = soon(self.answer.chunk(clocks)).await {
             return read;
         }
-        tokio::time::timeout(GRACE, self.answer.chunk(clocks)).await.unwrap_or_else(|_| {
+        Box::pin(tokio::time::timeout(GRACE, self.answer.chunk(clocks))).await.unwrap_or_else(|_| {
             Err(LlmError::new(ErrorKind::StreamInterrupted, "the server did not end its stream"))
         })
     }
