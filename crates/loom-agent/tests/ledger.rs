@@ -4,7 +4,8 @@
 
 use std::convert::Infallible;
 
-use loom::{LedgerEntry, Message, Request, Rule, UnifiedLlm};
+use futures_util::StreamExt;
+use loom::{Event, LedgerEntry, Llm, Message, Request, Rule, ToolSpec, UnifiedLlm};
 use loom_testkit::{Reply, Script, Server};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -84,4 +85,59 @@ async fn strict_keeps_what_had_arrived() {
     assert_eq!(error.kind, loom::ErrorKind::BadResponse);
     assert_eq!(rules(&error.ledger), [Rule::FinishReasonRenamed]);
     assert_eq!(error.partial.as_ref().unwrap().content, "3");
+}
+
+#[tokio::test]
+async fn tools_that_an_unknown_server_has_passed_over_are_told_in_the_prompt() {
+    // Ids of this length are FastChat's.
+    let said = |content: &str| {
+        let choice = json!({"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"});
+        Reply::json(200, &json!({"id": "chatcmpl-vWUrJtoXPjfDTQQ8CcHWaa", "model": "m", "choices": [choice]}))
+    };
+    let called = r#"<tool_call>{"name": "add", "arguments": {"a": 1, "b": 2}}</tool_call>"#;
+    let (server, llm) = llm_on([said("I cannot add."), said(called), said("3")]).await;
+    let tool = loom::tool("add", "", |sum: Sum| async move { Ok::<_, Infallible>(sum.a + sum.b) });
+    let agent = loom::agent("a").llm(llm.clone()).tool(tool).build().unwrap();
+    let answer = agent.run("1+2").await.unwrap();
+    assert_eq!(answer.text(), "3");
+    let asked: Vec<Value> =
+        server.requests().iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
+    assert_eq!(asked.len(), 3);
+    assert!(asked[0].get("tools").is_some());
+    assert!(
+        asked[1].get("tools").is_none() && asked[1]["messages"].to_string().contains("The tools:"),
+        "{}",
+        asked[1]
+    );
+    let told: Vec<&str> = answer.ledger.iter().map(|entry| entry.detail.as_str()).collect();
+    assert!(told.iter().any(|detail| detail.contains("passes over")), "{told:?}");
+
+    // The same as a stream: nothing of the answer that saw no tools is delivered.
+    let streamed = |content: &str| {
+        let chunk = |delta: Value, finish: Value| {
+            let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+            json!({"id": "chatcmpl-vWUrJtoXPjfDTQQ8CcHWab", "model": "m", "choices": [choice]}).to_string()
+        };
+        Reply::sse([
+            chunk(json!({"role": "assistant"}), Value::Null),
+            chunk(json!({"content": content}), Value::Null),
+            chunk(json!({}), json!("stop")),
+            "[DONE]".to_owned(),
+        ])
+    };
+    let (server, llm) = llm_on([streamed("I cannot add."), streamed(called)]).await;
+    let mut request = Request::new(vec![Message::user("1+2")]);
+    request.tools = vec![ToolSpec::new("add", "Adds")];
+    request.stream = true;
+    let events: Vec<Event> = llm.stream(request.clone()).map(Result::unwrap).collect().await;
+    assert_eq!(server.requests().len(), 2);
+    assert!(!events.iter().any(|event| matches!(event, Event::ContentDelta { .. })), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::ToolCalls { .. })), "{events:?}");
+
+    // With strict the request stays as it is.
+    let (server, _) = llm_on([said("I cannot add.")]).await;
+    let strict = UnifiedLlm::builder().base_url(server.base_url()).model("m").strict(true).build().unwrap();
+    request.stream = false;
+    assert_eq!(strict.generate(request).await.unwrap().content, "I cannot add.");
+    assert_eq!(server.requests().len(), 1);
 }

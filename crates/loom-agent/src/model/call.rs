@@ -13,6 +13,7 @@ use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_erro
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retire, retry_succeeded};
+use crate::model::adapt::Adaptation;
 use crate::model::adapter::{self, Translation};
 use crate::model::format_check::FormatCheck;
 use crate::model::habits::Habit;
@@ -246,6 +247,14 @@ impl Call {
             let asked = Spelling { body: body.clone(), stream, answer_is_call, format };
             let mut error = match self.attempt(&base, &model, asked, changes, attempts).await {
                 Ok(mut reading) => {
+                    if let Some(other) = self.tools_in_prompt(&adaptation, &model) {
+                        adaptation = other;
+                        changes.way.push(LedgerEntry::new(
+                            Rule::RequestAdapted,
+                            "asked again with the tools in the prompt: by its answer this is a server that passes over them",
+                        ));
+                        continue;
+                    }
                     reading.retries = tries.history;
                     retry_succeeded(origin);
                     // Only what has helped is remembered.
@@ -328,6 +337,19 @@ impl Call {
             self.notices.push(Event::Retry(retry));
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Another spelling for tools that an answer without calls has not seen: its beginning has shown a server that passes
+    /// over them, and that was not known when it was asked.
+    fn tools_in_prompt(&self, asked: &Adaptation, model: &str) -> Option<Adaptation> {
+        let may_have_been_passed_over =
+            !self.request.tools.is_empty() && !self.request.tools_in_prompt && asked.offers_tools_natively();
+        let has_call = self.decoded.iter().any(|event| matches!(event, Event::ToolCalls { .. }));
+        if !may_have_been_passed_over || has_call || self.llm.strict {
+            return None;
+        }
+        let known = self.llm.adaptation(model, &self.request);
+        (!known.offers_tools_natively()).then_some(known)
     }
 
     fn asked<'a>(&'a self, model: &'a str) -> Asked<'a> {

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{LazyLock, PoisonError, RwLock};
 
-use loom_wire::profile::FormatSupport;
+use loom_wire::profile::{FormatSupport, ToolSupport};
 use loom_wire::request::{self, Encoded, Written};
 use loom_wire::{ErrorKind, LlmError, Profile, Request};
 use serde_json::Value;
@@ -168,6 +168,12 @@ impl Adaptation {
             });
         }
         false
+    }
+
+    /// Whether tools are offered in `tools`, and not in the prompt.
+    pub(crate) fn offers_tools_natively(&self) -> bool {
+        let said = [&self.own, &self.passing, &self.learnt, &self.known];
+        said.into_iter().find_map(|profile| profile.tools) != Some(ToolSupport::Prompt)
     }
 
     /// Whether the prompt says nothing of the format yet, and may.
