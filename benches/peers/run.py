@@ -111,7 +111,7 @@ print(time.process_time(), re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/statu
 """
 
 
-def _reported(peer: str, program: str) -> list[float]:
+def reported(peer: str, program: str) -> list[float]:
     command = [python_of(peer), "-c", program + REPORT]
     return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
 
@@ -122,7 +122,7 @@ def run_imports(peers: list[str], rounds: int) -> dict[str, Any]:
     for _ in range(rounds + 1):
         for peer in peers:
             # The first of the three only warms the caches, which the peer before has filled with its own.
-            _, without, with_it = (_reported(peer, program) for program in ("pass", "pass", IMPORTS[peer]))
+            _, without, with_it = (reported(peer, program) for program in ("pass", "pass", IMPORTS[peer]))
             found.setdefault(peer, []).append([b - a for a, b in zip(without, with_it, strict=True)])
     # The first round fills the caches of the disk and of the byte code.
     middle = {

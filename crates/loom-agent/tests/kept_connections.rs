@@ -75,6 +75,27 @@ async fn streams_one_after_the_other_share_a_connection() {
 }
 
 #[tokio::test]
+async fn streams_that_wait_for_their_turn_share_it_as_well() {
+    let server = Server::start(Script::new((0..50).map(|_| streamed("hello")))).await.unwrap();
+    let settings = UnifiedLlm::builder().base_url(server.base_url()).model("m").max_retries(0);
+    let llm = settings.max_concurrency(1).build().unwrap();
+    join_all((0..50).map(|_| {
+        let llm = llm.clone();
+        tokio::spawn(async move {
+            let mut events = llm.stream(Request::new(vec![Message::user("hello")]));
+            while let Some(event) = events.next().await {
+                event.unwrap();
+            }
+        })
+    }))
+    .await
+    .into_iter()
+    .for_each(Result::unwrap);
+    let used: HashSet<usize> = server.requests().iter().map(|request| request.connection).collect();
+    assert_eq!(used.len(), 1);
+}
+
+#[tokio::test]
 async fn nor_does_one_with_tls() {
     let ca = TestCa::new().unwrap();
     let replies = Script::new([said("one"), closed(), said("two"), reset(), said("three")]);

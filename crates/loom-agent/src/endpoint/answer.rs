@@ -12,7 +12,7 @@ use loom_wire::{ErrorKind, LedgerEntry, LlmError, api_error};
 use tokio::time::Sleep;
 use url::Url;
 
-use super::clocks::{Clocks, soon};
+use super::clocks::Clocks;
 use super::environment::Via;
 use super::response::Response;
 use super::server::Seen;
@@ -23,6 +23,11 @@ use super::{advice, failure};
 const MAX_ERROR_BODY: usize = 1 << 20;
 /// How long the rest of a refusal's body is waited for: it is short, and mostly comes with its head.
 const ERROR_BODY_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the end of the framing is waited for once the answer is complete.
+const REST_PAUSE: Duration = Duration::from_secs(1);
+/// As many pieces behind a complete answer are read; who sends more loses the connection.
+const REST_PIECES: usize = 16;
 
 /// The head of a successful answer, and its bytes as they come. Dropping it closes the connection.
 #[derive(Debug)]
@@ -39,7 +44,7 @@ pub(crate) struct Answer {
     response: Response,
     /// Of the clock that runs out next.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The framing's end was seen.
+    /// The framing's end was seen, or an error: there is nothing more to read.
     ended: bool,
 }
 
@@ -70,7 +75,7 @@ impl Answer {
     /// More bytes, or `None` at a clean end.
     pub(crate) async fn chunk(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
         let read = clocks.wait_again(&mut self.timer, self.response.chunk()).await?;
-        self.ended = matches!(read, Ok(None));
+        self.ended = !matches!(read, Ok(Some(_)));
         let bytes = read.map_err(|error| {
             let causes = error.chain();
             LlmError::new(
@@ -89,11 +94,11 @@ impl Answer {
     }
 
     /// What stands behind a complete answer, the end of the framing: once it is read the connection can be used again. `None`
-    /// if it was read.
+    /// if there is nothing more.
     pub(crate) fn rest(mut self) -> Option<Rest> {
         (!self.ended).then(|| {
             let rest: Rest = Box::pin(async move {
-                for _ in 0..16 {
+                for _ in 0..REST_PIECES {
                     if !matches!(self.response.chunk().await, Ok(Some(_))) {
                         return;
                     }
@@ -139,14 +144,13 @@ impl Answer {
     }
 }
 
-/// What reads an answer to its end.
+/// Reads what stands behind a complete answer, as far as that is not much.
 pub(crate) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Reads the rest of an answer. It usually has arrived: then the connection is back before the caller can begin the next
-/// call. If not, it is waited for in the background, not for long.
-pub(crate) async fn retire(mut rest: Rest) {
-    if soon(&mut rest).await.is_none() {
-        tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(1), rest).await });
+/// Goes on reading the rest of an answer in the background, not for long.
+pub(crate) fn read_on(rest: Rest) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move { tokio::time::timeout(REST_PAUSE, rest).await });
     }
 }
 

@@ -5,6 +5,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use loom_wire::{ErrorKind, LlmError};
 use serde::Deserialize;
 use tokio::time::{Instant, Sleep};
@@ -178,13 +180,16 @@ impl Clocks {
     }
 }
 
-/// What `future` brings if it is ready, or is once the other tasks have had their turn. A timer may wake a sleeping thread
-/// only to be set, which for what nearly always is ready would be all that it does.
+/// What `future` brings if it is ready, or is once the other tasks on this thread have had their turn: a connection's task
+/// reads on only when it is asked to. Spares a timer, for tokio wakes a parked thread to register one that is due before
+/// all others. On a thread of `block_on` beside several workers there are no other tasks, and the turn is none.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+    // Among futures of its own: however often this is polled meanwhile, only the yield's own waking ends the turn.
+    let mut turn = FuturesUnordered::from_iter([tokio::task::yield_now()]);
     tokio::select! {
         biased;
         value = future => Some(value),
-        () = tokio::task::yield_now() => None,
+        _ = turn.next() => None,
     }
 }
 

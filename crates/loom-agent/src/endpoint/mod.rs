@@ -40,7 +40,7 @@ use http::Method;
 use loom_wire::{LedgerEntry, Limits, LlmError, Rule};
 use url::Url;
 
-pub(crate) use answer::{Answer, retire};
+pub(crate) use answer::{Answer, Rest, read_on};
 pub use base_url::BaseUrl;
 pub(crate) use base_url::{presentable, visible};
 pub use client::{ByteStream, HttpClient, Transport};

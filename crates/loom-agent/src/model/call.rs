@@ -12,7 +12,9 @@ use loom_wire::{ErrorKind, Event, LedgerEntry, LlmError, Request, Rule, api_erro
 
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Additions, Answer, BaseUrl, Clocks, Pass, Retries, Tries, retire, retry_succeeded};
+use crate::endpoint::{
+    Additions, Answer, BaseUrl, Clocks, Pass, Rest, Retries, Tries, read_on, retry_succeeded, soon,
+};
 use crate::model::adapt::Adaptation;
 use crate::model::adapter::{self, Translation};
 use crate::model::format_check::FormatCheck;
@@ -49,6 +51,11 @@ pub(crate) struct Call {
 enum State {
     Fresh,
     Reading(Box<Reading>),
+    /// The answer is complete, its connection not given back. Until then the call keeps its place among the others.
+    Ending {
+        rest: Rest,
+        _pass: Pass,
+    },
     /// It has failed; the error follows the events that are still at hand.
     Failed(LlmError),
     Over,
@@ -92,10 +99,12 @@ struct Spelling {
 }
 
 impl Drop for Call {
-    /// What was bridged in a stream that nobody reads to its end counts, too.
     fn drop(&mut self) {
-        if let State::Reading(reading) = &self.state {
-            self.llm.record.ended(reading.so_far(&self.llm));
+        match std::mem::replace(&mut self.state, State::Over) {
+            // What was bridged in a stream that nobody reads to its end counts, too.
+            State::Reading(reading) => self.llm.record.ended(reading.so_far(&self.llm)),
+            State::Ending { rest, .. } => read_on(rest),
+            State::Fresh | State::Failed(_) | State::Over => {}
         }
     }
 }
@@ -159,12 +168,16 @@ impl Call {
             }
             Err(error) => Err(changes.noted_on(error)),
         };
-        self.take_stock(opened).await;
+        self.take_stock(opened);
     }
 
     /// The next event of a call that was started.
     pub(crate) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
         loop {
+            if self.decoded.len() <= 1 {
+                // Whoever has the last event may begin the next call, which then finds the connection, and its turn.
+                self.give_back().await;
+            }
             if let Some(event) = self.decoded.pop() {
                 return Some(Ok(event));
             }
@@ -174,16 +187,15 @@ impl Call {
             } else {
                 match std::mem::replace(&mut self.state, State::Over) {
                     State::Failed(error) => return Some(Err(error)),
-                    State::Fresh | State::Reading(_) | State::Over => return None,
+                    State::Fresh | State::Reading(_) | State::Ending { .. } | State::Over => return None,
                 }
             };
-            self.take_stock(read).await;
+            self.take_stock(read);
         }
     }
 
     /// After something was read: sees whether the call has ended, and puts the new events in order to be delivered.
-    async fn take_stock(&mut self, read: Result<(), LlmError>) {
-        let mut rest = None;
+    fn take_stock(&mut self, read: Result<(), LlmError>) {
         if let Err(error) = read {
             let error = self.llm.endpoint.scrub(error);
             self.llm.record.ended(LastCall {
@@ -198,15 +210,28 @@ impl Call {
             reading.settle(&mut self.decoded);
             reading.habit.learn(reading.decoder.begins_thinking());
             self.llm.record.ended(reading.so_far(&self.llm));
-            rest = reading.answer.rest();
+            let Reading { answer, pass, .. } = *reading;
+            if let Some(rest) = answer.rest() {
+                self.state = State::Ending { rest, _pass: pass };
+            }
         }
         if let Some(Event::Finish(finish)) = self.decoded.last_mut() {
             self.llm.endpoint.scrub_ledger(&mut finish.ledger);
         }
         self.decoded.reverse();
-        // Last, for whoever waits no longer: the events stay in order.
-        if let Some(rest) = rest {
-            retire(rest).await;
+    }
+
+    /// Gives the connection back if the end of the answer's framing has come, as it usually has. If not, it is read in the
+    /// background.
+    async fn give_back(&mut self) {
+        if let State::Ending { rest, .. } = &mut self.state {
+            let has_come = soon(rest).await.is_some();
+            let ending = std::mem::replace(&mut self.state, State::Over);
+            if let State::Ending { rest, .. } = ending
+                && !has_come
+            {
+                read_on(rest);
+            }
         }
     }
 

@@ -67,7 +67,7 @@ impl Reading {
         if self.decoder.is_finished() { self.decoder.push(b"data: [DONE]\n\n", out) } else { Ok(()) }
     }
 
-    /// Reads once, but does not wait for long.
+    /// Reads once, but does not wait for long. A read that is given up loses nothing: what has come stays in the answer.
     async fn ending(&mut self, clocks: &Clocks) -> Result<Option<Bytes>, LlmError> {
         if let Some(read) = soon(self.answer.chunk(clocks)).await {
             return read;
