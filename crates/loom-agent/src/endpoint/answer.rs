@@ -95,11 +95,12 @@ impl Answer {
 
     /// What stands behind a complete answer, the end of the framing: once it is read the connection can be used again. `None`
     /// if there is nothing more.
-    pub(crate) fn rest(mut self) -> Option<Rest> {
-        (!self.ended).then(|| {
+    pub(crate) fn rest(self) -> Option<Rest> {
+        let Self { ended, mut response, .. } = self;
+        (!ended).then(|| {
             let rest: Rest = Box::pin(async move {
                 for _ in 0..REST_PIECES {
-                    if !matches!(self.response.chunk().await, Ok(Some(_))) {
+                    if !matches!(response.chunk().await, Ok(Some(_))) {
                         return;
                     }
                 }
