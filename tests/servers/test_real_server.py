@@ -157,6 +157,32 @@ def test_an_agent_with_tools(server):
     assert answer.role == "assistant"
 
 
+#: In a process of its own, since Loom knows the server once it has answered.
+FIRST_CALL = """
+import loom, sys
+
+@loom.tool
+def get_weather(city: str) -> str:
+    'The weather in a city.'
+    return city
+
+base_url, api_key, model = sys.argv[1:]
+agent = loom.agent(base_url=base_url, api_key=api_key, model=model, max_tokens=24, tools=[get_weather])
+agent.run_sync("Say hi")
+assert any("passes over" in entry["detail"] for entry in agent.llm.ledger), agent.llm.ledger
+sent = agent.llm.explain()["curl"]
+assert "get_weather" in sent and '"tools"' not in sent, sent
+"""
+
+
+def test_tools_that_a_server_passes_over_are_asked_for_again(server):
+    if server.name != "fastchat":
+        pytest.skip(f"{server.name} does not pass over tools, or is not known by its first answer")
+    command = [sys.executable, "-c", FIRST_CALL, server.base_url, server.api_key, server.model]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_json(server):
     schema = {
         "type": "object",

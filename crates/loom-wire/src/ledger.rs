@@ -110,7 +110,7 @@ rules! {
     OutputRepaired = "output_repaired" in "answer.content",
     /// The model's context was full: the oldest turns were not sent.
     ContextCompacted = "context_compacted" in "request.messages",
-    /// A parameter that the server refused was left out or respelled.
+    /// What the server refuses or passes over was left out or respelled.
     RequestAdapted = "request_adapted" in "request",
     /// The path that answered differs from the base URL as given.
     PathAdapted = "path_adapted" in "request.url",
