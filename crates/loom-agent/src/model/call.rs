@@ -242,6 +242,7 @@ impl Call {
             Some(name) => name.clone(),
             None => self.llm.resolve_model(&self.clocks).await?,
         };
+        let server = self.llm.endpoint.server();
         let mut adaptation = self.llm.adaptation(&model, &self.request);
         let llm = Arc::clone(&self.llm);
         let given = llm.endpoint.base_url();
@@ -272,7 +273,9 @@ impl Call {
             let asked = Spelling { body: body.clone(), stream, answer_is_call, format };
             let mut error = match self.attempt(&base, &model, asked, changes, attempts).await {
                 Ok(mut reading) => {
-                    if let Some(other) = self.tools_in_prompt(&adaptation, &model) {
+                    if llm.endpoint.server() != server
+                        && let Some(other) = self.tools_in_prompt(&adaptation, &model)
+                    {
                         adaptation = other;
                         changes.way.push(LedgerEntry::new(
                             Rule::RequestAdapted,
